@@ -1,0 +1,226 @@
+"""Sampling responses, and scoring them: the only file that calls the model.
+
+How it differs from `model.generate`. (1) Each prompt is read once and its cache repeated for its samples. (2) A row
+that has finished leaves the batch, so ragged lengths cost what their tokens cost. (3) A token is drawn by inverse CDF
+from one uniform number per (response, position), and those come from a generator of that response's own:
+
+    token = min{ v : p_1 + ... + p_v > u },       u = u_position of the generator seeded by (seed, step, prompt, sample)
+
+so a response is a function of its seed, not of the rows beside it, the batch size or the number of processes (up to
+the rounding of the model itself). (4) `mask` marks what was sampled, the end token included; the pad token is never
+asked.
+
+One forward gives all that training needs of a response: the hidden state z_t (final layer, after the final norm) at the
+position that *predicts* token t is what the LM head turns into the log-prob of token t, and what rank.py looks at.
+
+Symbols: N prompts, B = N x samples responses, P longest prompt, T longest response, D hidden width, V vocabulary.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from grpo import token_logprobs
+
+
+class Policy(nn.Module):
+    """A causal LM behind one door: `forward` gives next-token logits for sampling, or log-probs for scoring."""
+
+    def __init__(self, lm):
+        super().__init__()
+        self.lm = lm
+
+    def logits(self, states):
+        """LM head on final states [..., D] -> [..., V], with the scaling or cap that some families put on logits."""
+        config = self.lm.config
+        logits = self.lm.get_output_embeddings()(states)
+        logits = logits * getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
+        cap = getattr(config, "final_logit_softcapping", None)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def forward(self, ids, attention, targets=None, cache=None, temperature=1.0):
+        """ids [b, L] are the last L of the positions that attention [b, L + cached] knows; 0 marks padding.
+
+        Without targets: (logits [b, V] of the next token, its state [b, D]). With targets [b, T], the last T tokens of
+        ids: (log-probs [b, T], entropies [b, T], states [b, T, D]), at `temperature`, both float32.
+        """
+        positions = (attention.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        states = self.lm.base_model(
+            input_ids=ids, attention_mask=attention, position_ids=positions, past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state  # [b, L, D]  # fmt: skip
+        if targets is None:
+            return self.logits(states[:, -1]), states[:, -1]
+        states = states[:, -targets.shape[1] - 1 : -1]  # the state before a token predicts it
+        return *token_logprobs(self.logits(states) / temperature, targets), states
+
+
+def check_head(policy):
+    """ValueError if `Policy.logits` is not what the model itself computes: an unknown way of scaling its logits."""
+    device = next(policy.parameters()).device
+    ids = torch.arange(4, device=device)[None]
+    with torch.no_grad():
+        own = policy.lm(input_ids=ids).logits[:, -1]
+        ours, _ = policy(ids, torch.ones_like(ids))
+    if not torch.allclose(own.float(), ours.float(), atol=1e-2, rtol=1e-2):
+        raise ValueError(
+            f"{type(policy.lm).__name__}: its logits are not those of its LM head on the final states (they differ by "
+            f"{(own - ours).abs().max():.2g}); teach rollout.Policy.logits what this family does to them"
+        )
+
+
+def model_room(policy):
+    """Tokens of prompt and response together that the model has positions for."""
+    return getattr(policy.lm.config, "max_position_embeddings", None) or float("inf")
+
+
+@dataclass
+class Rollout:
+    """B responses behind left-padded prompts, consecutive runs of `samples` to one prompt."""
+
+    ids: torch.Tensor  # [B, P + T] int64: padding, prompt, response, padding
+    attention: torch.Tensor  # [B, P + T] int64: 1 on prompt and sampled tokens
+    mask: torch.Tensor  # [B, T] bool: what was sampled
+    logprobs: torch.Tensor  # [B, T] float32: as the sampler saw them, 0 outside the mask
+    finished: torch.Tensor  # [B] bool: ended with a stop token; the others were cut at max_new_tokens
+    states: torch.Tensor | None = None  # [B, T, D], where they were asked for: what predicted each token
+
+    @property
+    def responses(self):
+        return self.ids[:, -self.mask.shape[1] :]  # [B, T]
+
+    def texts(self, tokenizer):
+        """The responses as B strings, without special tokens."""
+        rows = [row[m] for row, m in zip(self.responses, self.mask)]
+        return tokenizer.batch_decode(rows, skip_special_tokens=True)
+
+
+def sample_seed(*key):
+    """A 63-bit seed from any key such as (seed, step, prompt, sample): the same on every machine."""
+    digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def uniforms(seeds, length):
+    """One row of `length` uniform numbers for each seed, float64 [B, length]."""
+    rows = [torch.rand(length, dtype=torch.float64, generator=torch.Generator().manual_seed(s)) for s in seeds]
+    return torch.stack(rows)
+
+
+def inverse_cdf(logits, u, temperature=1.0, top_p=1.0):
+    """Tokens [b] for logits [b, V] and uniform numbers u [b] float64; temperature 0 is the most likely token.
+
+    top_p < 1 keeps the smallest set of tokens whose probability reaches it (nucleus sampling).
+    """
+    if temperature == 0:
+        return logits.argmax(-1)
+    p = (logits.float() / temperature).softmax(-1).double()  # float64: a float32 sum of a large vocabulary drifts
+    if top_p < 1:
+        ranked, order = p.sort(dim=-1, descending=True, stable=True)
+        tail = ranked.cumsum(-1) - ranked >= top_p  # what comes before already reaches top_p
+        p = p.masked_fill(torch.zeros_like(tail).scatter(-1, order, tail), 0.0)
+    cdf = p.cumsum(-1)
+    total = cdf[:, -1]
+    threshold = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))  # never past the last token
+    return torch.searchsorted(cdf, threshold[:, None], right=True)[:, 0]
+
+
+@torch.no_grad()
+def generate(policy, prompts, seeds, max_new_tokens, stop_ids, pad_id, temperature=1.0, top_p=1.0, keep_states=False):
+    """Sample len(seeds) / len(prompts) responses to each prompt; a Rollout, with `states` if keep_states.
+
+    prompts: N lists of token ids, none empty; seeds: B integers, in the order of the responses; stop_ids: token ids
+    that end a response. A response that has not ended after max_new_tokens is cut, and `finished` says so.
+    """
+    from transformers import DynamicCache
+
+    if not prompts or not all(prompts) or len(seeds) % len(prompts):
+        raise ValueError(f"{len(prompts)} prompts and {len(seeds)} seeds: want non-empty prompts, seeds for each alike")
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens {max_new_tokens}: must be at least 1")
+    device, B, samples = next(policy.parameters()).device, len(seeds), len(seeds) // len(prompts)
+    P = max(map(len, prompts))
+    pads = [[pad_id] * (P - len(p)) for p in prompts]
+    ids = torch.tensor([pad + p for pad, p in zip(pads, prompts)], device=device)  # [N, P]
+    real = torch.tensor([[0] * len(pad) + [1] * len(p) for pad, p in zip(pads, prompts)], device=device)
+    u = uniforms(seeds, max_new_tokens).to(device)  # [B, max_new_tokens]
+    stops = torch.tensor(sorted(stop_ids), device=device)
+
+    cache = DynamicCache(config=policy.lm.config)
+    logits, state = policy(ids, real, cache=cache)
+    cache.batch_repeat_interleave(samples)
+    logits, state = logits.repeat_interleave(samples, 0), state.repeat_interleave(samples, 0)  # [B, V], [B, D]
+    attention = torch.zeros(B, P + max_new_tokens, dtype=torch.int64, device=device)
+    attention[:, :P] = real.repeat_interleave(samples, 0)
+    out = torch.full((B, max_new_tokens), pad_id, device=device)
+    mask = torch.zeros(B, max_new_tokens, dtype=torch.bool, device=device)
+    logprobs = torch.zeros(B, max_new_tokens, device=device)
+    finished = torch.zeros(B, dtype=torch.bool, device=device)
+    states = state.new_zeros(B, max_new_tokens, state.shape[1]) if keep_states else None
+    live = torch.arange(B, device=device)  # [b] the rows still in the batch
+    for t in range(max_new_tokens):
+        token = inverse_cdf(logits, u[live, t], temperature, top_p)
+        out[live, t], mask[live, t], attention[live, P + t] = token, True, 1
+        logprobs[live, t] = token_logprobs(logits / (temperature or 1.0), token)[0]
+        if keep_states:
+            states[live, t] = state
+        ended = torch.isin(token, stops)
+        finished[live[ended]] = True
+        if ended.any():
+            live, token = live[~ended], token[~ended]
+            cache.batch_select_indices((~ended).nonzero()[:, 0])
+        if not len(live) or t + 1 == max_new_tokens:
+            break
+        logits, state = policy(token[:, None], attention[live, : P + t + 1], cache=cache)
+    T = t + 1
+    ids = torch.cat([ids.repeat_interleave(samples, 0), out[:, :T]], 1)
+    states = states[:, :T] if keep_states else None
+    return Rollout(ids, attention[:, : P + T], mask[:, :T], logprobs[:, :T], finished, states)
+
+
+def micro_batches(rollout, rows, max_tokens):
+    """Cut `rows` [b] into runs of similar length of at most `max_tokens` padded tokens; yields (rows, their Rollout).
+
+    Columns that are padding for every row of the run are cut off. A row longer than max_tokens goes alone.
+    """
+    T = rollout.mask.shape[1]
+    P = rollout.ids.shape[1] - T
+    prompt, response = rollout.attention[rows, :P].sum(1), rollout.mask[rows].sum(1)  # [b] tokens
+    order = (prompt + response).argsort(stable=True)
+    runs, width = [[]], (0, 0)
+    for i in order.tolist():
+        wider = max(width[0], prompt[i].item()), max(width[1], response[i].item())
+        if runs[-1] and sum(wider) * (len(runs[-1]) + 1) > max_tokens:
+            runs.append([])
+            wider = prompt[i].item(), response[i].item()
+        runs[-1].append(i)
+        width = wider
+    for run in runs:
+        p, r = prompt[run].max(), response[run].max()
+        chosen, columns = rows[run], slice(P - p, P + r)
+        yield chosen, Rollout(
+            rollout.ids[chosen, columns], rollout.attention[chosen, columns], rollout.mask[chosen, :r],
+            rollout.logprobs[chosen, :r], rollout.finished[chosen],
+        )  # fmt: skip
+
+
+@torch.no_grad()
+def score(policy, rollout, temperature=1.0, max_tokens=16384):
+    """The definition of what was sampled: log-probs, entropies [B, T] (float32), states [B, T, D]; 0 off the mask.
+
+    One forward over prompt and response together, in micro-batches; the states are in the model's dtype and take
+    B T D numbers.
+    """
+    B, T = rollout.mask.shape
+    logp = torch.zeros(B, T, device=rollout.ids.device)
+    entropy, hidden = torch.zeros_like(logp), None
+    for rows, part in micro_batches(rollout, torch.arange(B, device=logp.device), max_tokens):
+        l, h, z = policy(part.ids, part.attention, targets=part.responses, temperature=temperature)
+        if hidden is None:
+            hidden = torch.zeros(B, T, z.shape[-1], dtype=z.dtype, device=z.device)
+        r = part.mask.shape[1]
+        logp[rows, :r], entropy[rows, :r] = l.where(part.mask, 0.0), h.where(part.mask, 0.0)
+        hidden[rows, :r] = z.where(part.mask[..., None], 0.0)
+    return logp, entropy, hidden

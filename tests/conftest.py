@@ -1,0 +1,32 @@
+"""What several tests share: the repository on the path, and a small random model in the toy's format."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ["HF_HUB_OFFLINE"] = "1"  # a missing model is an error at once, not after retries
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    import toy
+
+    return toy.make_tokenizer()
+
+
+@pytest.fixture
+def policy(tokenizer):
+    """A random model, sharpened so that some responses end by themselves and others do not."""
+    import torch
+
+    import toy
+    from rollout import Policy
+
+    model = toy.make_model(tokenizer, seed=0).eval()
+    with torch.no_grad():
+        model.get_input_embeddings().weight.mul_(3)
+    return Policy(model)

@@ -1,0 +1,105 @@
+import math
+
+import pytest
+import torch
+
+from grpo import equal_groups, group_advantages, policy_loss, token_logprobs, token_weights
+
+
+def test_group_advantages_match_a_hand_worked_example():
+    A = group_advantages(torch.tensor([1.0, 0, 0, 0, 1, 1, 0, 0]), 4)
+    std1, std2 = math.sqrt(0.75 / 3), math.sqrt(1.0 / 3)  # n - 1
+    want = [0.75 / (std1 + 1e-6)] + [-0.25 / (std1 + 1e-6)] * 3 + [0.5 / (std2 + 1e-6)] * 2 + [-0.5 / (std2 + 1e-6)] * 2
+    torch.testing.assert_close(A, torch.tensor(want))
+
+
+def test_equal_rewards_give_advantage_exactly_zero_even_where_their_mean_rounds():
+    R = torch.full((8,), 0.7)
+    assert R.mean() != R[0]  # the trap: (R - mean) / (std + 1e-6) is 0.056 here
+    assert group_advantages(R, 8).tolist() == [0.0] * 8
+    assert equal_groups(R, 8).all()
+
+
+def test_without_std_scaling_the_advantage_is_the_centred_reward():
+    A = group_advantages(torch.tensor([1.0, 0.0, 0.0, 0.0]), 4, scale_by_std=False)
+    assert A.tolist() == [0.75, -0.25, -0.25, -0.25]
+
+
+@pytest.mark.parametrize("rewards, size", [([1.0, 0.0], 1), ([1.0, 0.0, 1.0], 2)])
+def test_groups_without_comparison_are_refused(rewards, size):
+    with pytest.raises(ValueError, match="group"):
+        group_advantages(torch.tensor(rewards), size)
+
+
+def test_token_logprobs_and_entropy_match_float64():
+    logits = torch.randn(3, 5, 11, generator=torch.Generator().manual_seed(0)) * 5
+    targets = torch.randint(11, (3, 5), generator=torch.Generator().manual_seed(1))
+    p = logits.double().softmax(-1)
+    logp, entropy = token_logprobs(logits, targets)
+    torch.testing.assert_close(logp.double(), p.gather(-1, targets[..., None])[..., 0].log(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(entropy.double(), torch.special.entr(p).sum(-1), atol=1e-5, rtol=1e-5)
+
+
+def test_loss_and_gradient_match_a_hand_worked_example():
+    # Two responses of two tokens, the last token of the second not sampled; A = 1 and -1; ratios 1.5, 1, 0.5.
+    old = torch.log(torch.tensor([[0.2, 0.5], [0.4, 0.9]]))
+    logp = torch.log(torch.tensor([[0.3, 0.5], [0.2, 0.1]])).requires_grad_()
+    mask = torch.tensor([[True, True], [True, False]])
+    w = token_weights(mask, "token", tokens=3, responses=2, max_new_tokens=2)
+    loss, stats = policy_loss(logp, old, torch.tensor([1.0, -1.0]), w)
+    # J: min(1.5, 1.2) = 1.2; 1; min(-0.5, -0.8) = -0.8. loss = -(1.2 + 1 - 0.8) / 3
+    assert loss.item() == pytest.approx(-1.4 / 3)
+    assert stats["clip_fraction"].item() == pytest.approx(2 / 3)
+    d = [math.log(0.2 / 0.3), 0.0, math.log(0.4 / 0.2)]
+    assert stats["kl"].item() == pytest.approx(sum(math.exp(x) - x - 1 for x in d) / 3, rel=1e-5)
+    loss.backward()
+    torch.testing.assert_close(logp.grad, torch.tensor([[0.0, -1 / 3], [0.0, 0.0]]))  # clipped tokens do not move
+
+
+def test_clip_high_and_clip_low_are_separate():
+    old, w = torch.zeros(1, 1), torch.ones(1, 1)
+    up, down = torch.tensor([[1.25]]).log(), torch.tensor([[0.75]]).log()
+    loss = lambda logp, a: policy_loss(logp, old, torch.tensor([a]), w, clip_low=0.2, clip_high=0.28)[0].item()
+    assert loss(up, 1.0) == pytest.approx(-1.25)  # below 1.28: not clipped
+    assert loss(down, -1.0) == pytest.approx(0.8)  # below 1 - 0.2: clipped
+
+
+def test_kl_and_entropy_terms_enter_with_their_coefficients():
+    logp, ref, entropy, w = torch.tensor([[-1.0]]), torch.tensor([[-2.0]]), torch.tensor([[0.7]]), torch.ones(1, 1)
+    loss, stats = policy_loss(
+        logp, logp, torch.zeros(1), w, entropy=entropy, entropy_coef=0.1, ref_logp=ref, kl_coef=0.5
+    )
+    k3 = math.exp(-1) + 1 - 1  # d = ref - logp = -1
+    assert loss.item() == pytest.approx(0.5 * k3 - 0.1 * 0.7)
+    assert stats["kl_reference"].item() == pytest.approx(k3)
+
+
+@pytest.mark.parametrize("normalise, want", [
+    ("token", [[1 / 3, 1 / 3], [1 / 3, 0]]),
+    ("sequence", [[1 / 4, 1 / 4], [1 / 2, 0]]),
+    ("constant", [[1 / 20] * 2, [1 / 20, 0]]),
+])  # fmt: skip
+def test_token_weights(normalise, want):
+    mask = torch.tensor([[True, True], [True, False]])
+    torch.testing.assert_close(
+        token_weights(mask, normalise, tokens=3, responses=2, max_new_tokens=10), torch.tensor(want)
+    )
+
+
+def test_what_lies_outside_the_mask_changes_nothing():
+    mask = torch.tensor([[True, False]])
+    w = token_weights(mask, "token", 1, 1, 2)
+    nan = float("nan")
+    for junk in (5.0, nan, -math.inf):
+        logp = torch.tensor([[-1.0, junk]], requires_grad=True)
+        loss, stats = policy_loss(
+            logp, torch.tensor([[-1.5, nan]]), torch.ones(1), w, entropy=torch.tensor([[1.0, nan]]), entropy_coef=0.1
+        )
+        loss.backward()
+        assert loss.item() == pytest.approx(-1.2 - 0.1)
+        assert math.isfinite(stats["kl"].item()) and logp.grad[0, 1] == 0
+
+
+def test_advantages_of_the_wrong_shape_are_refused():
+    with pytest.raises(ValueError, match="advantages"):
+        policy_loss(torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(3), torch.ones(2, 3))

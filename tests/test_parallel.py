@@ -1,0 +1,53 @@
+import errno
+
+import pytest
+import torch
+
+import parallel
+from parallel import checkpoint_template, checkpoints, clean, load_state, save_checkpoint
+
+
+def save(policy, tokenizer, folder, step, keep=3):
+    state = {"step": step, "baseline": torch.tensor([1.0, 2.0, float("nan")])}
+    return save_checkpoint(folder, step, policy.lm, tokenizer, {"template": "abel"}, state, keep)
+
+
+def test_a_checkpoint_holds_the_state_template_and_random_numbers(policy, tokenizer, tmp_path):
+    torch.manual_seed(5)
+    path = save(policy, tokenizer, tmp_path, 7)
+    want = torch.rand(3)
+    assert checkpoints(tmp_path) == [(7, path)] and checkpoint_template(path) == "abel"
+    torch.manual_seed(6)
+    state = load_state(path, torch.device("cpu"))
+    assert state["step"] == 7 and state["baseline"].tolist()[:2] == [1.0, 2.0]
+    assert torch.equal(torch.rand(3), want)
+
+
+def test_a_full_disk_leaves_the_older_checkpoints_and_no_rubbish(policy, tokenizer, tmp_path, monkeypatch):
+    old = save(policy, tokenizer, tmp_path, 1, keep=1)
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for broken in ("flush", "torch"):
+        with monkeypatch.context() as patch:
+            patch.setattr(*((parallel, "flush", full) if broken == "flush" else (torch, "save", full)))
+            with pytest.raises(OSError, match="No space"):
+                save(policy, tokenizer, tmp_path, 2, keep=1)
+        assert [p.name for p in tmp_path.iterdir()] == [old.name]
+    assert load_state(old, torch.device("cpu"))["step"] == 1
+
+
+def test_what_a_killed_save_left_is_no_checkpoint_and_is_cleaned(policy, tokenizer, tmp_path):
+    save(policy, tokenizer, tmp_path, 3)
+    (tmp_path / ".checkpoint-torn").mkdir()
+    (tmp_path / "checkpoint-9x").mkdir()
+    assert [step for step, _ in checkpoints(tmp_path)] == [3]
+    clean(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-3", "checkpoint-9x"]
+
+
+def test_several_processes_are_refused_for_now(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RuntimeError, match="one process"):
+        parallel.setup()

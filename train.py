@@ -1,0 +1,421 @@
+"""VERL: GRPO with the advantage shaped by effective rank, velocity and acceleration. `train_step` is the algorithm.
+
+    python train.py                                         the embedded default: minutes on a laptop
+    python train.py --shaping none                          the same run as plain GRPO
+    python train.py --out runs/a --resume                   go on after Ctrl-C, a crash or a kill
+    python train.py --model Qwen/Qwen2.5-0.5B --data gsm8k  a real model; options left out are the paper's
+
+How it differs from a framework's trainer. One step is one function that reads as the method does. Batches and samples
+are functions of (seed, step, position), so a run that was stopped and resumed ends with the same weights, to the bit on
+one CPU process. Options that are not given take the values of a recipe, `toy` or `paper`; all are printed at the start
+and kept in DIR/config.json. Each step is one line of DIR/metrics.jsonl; an undefined number is null there, never 0.
+"""
+
+import contextlib
+import json
+import math
+import random
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from data import TEMPLATES, load_benchmark, load_training, render
+
+SHAPINGS = ("verl", "none", "er", "erv", "equal", "shuffled", "entropy", "release")  # shaping.MODES, without torch
+
+
+def knob(help, default=None):
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass
+class Config:
+    """Every knob, once. Where the default is None, the recipe gives it (RECIPES, below)."""
+
+    model: str = knob("toy, a hub id or a folder", "toy")
+    data: str | None = knob("toy, a training set's name or FILE.jsonl")
+    template: Literal[tuple(TEMPLATES)] | None = knob("how a question becomes a prompt")
+    shaping: Literal[SHAPINGS] = knob("what is added to the advantage, see shaping.py", "verl")
+    stride: int | None = knob("tokens between the prefixes of ERV and ERA; about a sentence")
+    window: int | None = knob("ERV and ERA see only the last tokens; default all (release: 512)")
+    kappa: float = knob("bonus at most |A| / kappa; above 1, usually 2", 2.0)
+    gain: float = knob("g of the meta-controller; 1 to 4", 2.0)
+    alpha: float = knob("weight of the new batch in the running means; 0.1 to 0.5", 0.3)
+    steps: int | None = knob("training steps, each one rollout")
+    prompts: int | None = knob("prompts per step; 32 to 512")
+    group: int | None = knob("responses per prompt; 4 to 16")
+    mini_batches: int = knob("optimizer updates per rollout; 1 to 4", 2)
+    max_prompt_tokens: int | None = knob("tokens; longer prompts are left out and counted")
+    max_new_tokens: int | None = knob("tokens per response at most")
+    temperature: float = knob("of sampling, and of the log-probs that are trained; near 1", 1.0)
+    lr: float | None = knob("AdamW learning rate, constant")
+    clip_low: float = knob("eps_low of the loss; 0.1 to 0.3", 0.2)
+    clip_high: float = knob("eps_high of the loss; 0.2 to 0.3 (DAPO: 0.28)", 0.2)
+    normalise: Literal["token", "sequence", "constant"] = knob("weights of tokens, see grpo.token_weights", "token")
+    scale_std: bool = knob("divide advantages by the group's std (Dr. GRPO: no)", True)
+    kl_coef: float | None = knob("weight of KL to the model at the start; 0 to 0.01, 0 keeps no second model")
+    entropy_coef: float | None = knob("weight of the entropy bonus; 0 to 0.01")
+    mask_truncated: bool = knob("leave responses that hit max_new_tokens out of the loss (DAPO)", False)
+    max_grad_norm: float = knob("gradients are scaled down to this norm; usually 1", 1.0)
+    micro_tokens: int = knob("padded tokens per forward at most; memory, not results", 16384)
+    seed: int = knob("of batches, samples and shuffling", 0)
+    bench: str | None = knob("benchmark of the table before and after, as in eval.py; 'none' for no table")
+    bench_dir: str | None = knob("folder with <name>/test.jsonl for --bench")
+    eval_n: int = knob("samples per problem in that table", 8)
+    eval_every: int = knob("also evaluate every N steps, one sample per problem; 0: never", 0)
+    save_every: int = knob("checkpoint every N steps", 10)
+    keep: int = knob("newest checkpoints to keep", 2)
+    out: str | None = knob("folder of the run; default runs/<time>")
+    resume: bool = knob("go on from the newest checkpoint of --out, or of the newest run under runs/", False)
+
+
+RECIPES = {
+    # The embedded default: toy.py
+    "toy": dict(data="toy", template="plain", stride=4, steps=40, prompts=32, group=8, max_prompt_tokens=64,
+                max_new_tokens=96, lr=2e-4, kl_coef=0.0, entropy_coef=0.0, bench="toy"),
+    # The paper's, for Qwen2.5-7B; its release is the source of what the paper leaves open
+    "paper": dict(data="simplerl_level3to5", template="qwen-boxed", stride=40, steps=160, prompts=48, group=4,
+                  max_prompt_tokens=512, max_new_tokens=1536, lr=5e-7, kl_coef=0.001, entropy_coef=0.001, bench="none"),
+}  # fmt: skip
+MAY_CHANGE = {"steps", "eval_every", "save_every", "keep", "resume", "out", "micro_tokens", "bench_dir"}  # on resume
+
+
+def fill(config):
+    """The Config with the recipe's values where none was given, checked; returns (config, recipe name)."""
+    name = "toy" if config.model == "toy" and config.data in (None, "toy") else "paper"
+    for key, value in RECIPES[name].items():
+        if getattr(config, key) is None:
+            setattr(config, key, value)
+    ones = "prompts steps mini_batches max_prompt_tokens max_new_tokens stride eval_n save_every keep micro_tokens"
+    at_least = dict.fromkeys(ones.split(), 1) | {"group": 2, "eval_every": 0, "kl_coef": 0, "entropy_coef": 0}
+    for key, low in at_least.items():
+        if getattr(config, key) < low:
+            why = ": a response needs another of its group to be compared with" if key == "group" else ""
+            raise ValueError(f"--{key} {getattr(config, key)} must be at least {low}{why}")
+    for key in ("temperature", "lr", "alpha", "max_grad_norm"):
+        if not getattr(config, key) > 0:
+            raise ValueError(f"--{key} {getattr(config, key)} must be above 0")
+    if not config.kappa > 1:
+        raise ValueError(f"--kappa {config.kappa} must be above 1: a larger bonus could turn the sign of an advantage")
+    if config.mini_batches > config.prompts:
+        raise ValueError(f"--mini_batches {config.mini_batches} is more than --prompts {config.prompts}")
+    if config.window is not None and config.window < 2 * config.stride:
+        raise ValueError(f"--window {config.window} must hold two strides of {config.stride} tokens")
+    return config, name
+
+
+class Phases(dict):
+    """Seconds by phase of one step. The GPU is waited for, or its work would be booked on the next phase."""
+
+    @contextlib.contextmanager
+    def __call__(self, name):
+        import torch
+
+        began = time.perf_counter()
+        yield
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self[name] = self.get(name, 0.0) + time.perf_counter() - began
+
+
+@dataclass
+class State:
+    """What a checkpoint holds, and the fixed things around it."""
+
+    config: Config
+    policy: object
+    tokenizer: object
+    optimizer: object
+    problems: list  # of the training set, each with its prompt: [(Problem, token ids)]
+    stop_ids: set
+    reference: object = None  # frozen Policy, with kl_coef > 0
+    step: int = 0  # steps done
+    baseline: object = None  # running means of (er, erv, era), float64 [3]
+    pending: object = None  # shaping release: batch means that its lagging average has not seen
+
+
+def batch_of(problems, step, count, seed):
+    """The `count` problems of a step: a walk through a new permutation of the data each epoch."""
+    chosen = []
+    for position in range(step * count, (step + 1) * count):
+        epoch, place = divmod(position, len(problems))
+        chosen.append(random.Random(f"{seed}/{epoch}").sample(range(len(problems)), len(problems))[place])
+    return [problems[i] for i in chosen]
+
+
+def train_step(s):
+    """One step of VERL on State s; returns the step's line of metrics.jsonl."""
+    import torch
+
+    from grpo import equal_groups, group_advantages
+    from rank import dataset_metrics, mean_states, rank_metrics
+    from rollout import generate, sample_seed, score
+    from shaping import shape_advantages
+    from verifier import verify
+
+    c, began, phase = s.config, time.perf_counter(), Phases()
+    batch = batch_of(s.problems, s.step, c.prompts, c.seed)
+    with phase("rollout"):
+        seeds = [sample_seed(c.seed, s.step, i, j) for i in range(c.prompts) for j in range(c.group)]
+        prompts, pad = [ids for _, ids in batch], s.tokenizer.pad_token_id
+        rollout = generate(s.policy, prompts, seeds, c.max_new_tokens, s.stop_ids, pad, c.temperature)
+    with phase("verify"):
+        golds = [problem.answer for problem, _ in batch for _ in range(c.group)]
+        R = torch.tensor([float(verify(text, gold)) for text, gold in zip(rollout.texts(s.tokenizer), golds)])  # [B]
+    with phase("score"):
+        old_logp, entropy, hidden = score(s.policy, rollout, c.temperature, c.micro_tokens)  # [B, T] [B, T] [B, T, D]
+        ref_logp = score(s.reference, rollout, c.temperature, c.micro_tokens)[0] if s.reference else None
+    with phase("rank"):
+        metrics = rank_metrics(hidden, rollout.mask, c.stride, c.window or (512 if c.shaping == "release" else None))
+        A = group_advantages(R.to(rollout.ids.device), c.group, c.scale_std)  # [B]
+        order = torch.randperm(len(A), generator=torch.Generator().manual_seed(sample_seed(c.seed, s.step, "order")))
+        A, shaped = shape_advantages(A, metrics, s.baseline, c.kappa, c.gain, c.shaping, rollout.mask, entropy,
+                                     order=order if c.shaping == "shuffled" else None)  # fmt: skip
+        means = torch.stack([m.nanmean() for m in metrics])
+        remember(s, means)
+        whole = dataset_metrics(mean_states(hidden, rollout.mask), c.stride)
+    with phase("update"):
+        updated = update(s, rollout, A, old_logp, ref_logp)
+    s.step += 1
+    tokens, length = rollout.mask.sum().item(), rollout.mask.sum(1).double().mean().item()
+    line = {
+        "step": s.step, "reward": R.mean().item(), "equal_groups": equal_groups(R, c.group).double().mean().item(),
+        **dict(zip(("er", "erv", "era"), means.tolist())), **shaped,
+        **{f"{k}_undefined": m.isnan().sum().item() for k, m in zip(("er", "erv", "era"), metrics)},
+        **{f"dataset_{k}": m.item() for k, m in zip(("er", "erv", "era"), whole)},
+        "entropy": (entropy.sum() / tokens).item(), "length": length,
+        "truncated": 1 - rollout.finished.double().mean().item(), **updated, "tokens": tokens,
+    }  # fmt: skip
+    seconds = time.perf_counter() - began
+    line |= {"seconds": {**phase, "other": seconds - sum(phase.values())}, "step_seconds": seconds}
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in line.items()}
+
+
+def remember(s, means):
+    """Mix the batch means [3] into the baseline, after it was read. The release's starts at 0 and is a batch late."""
+    import torch
+
+    from shaping import update_baseline
+
+    if s.config.shaping != "release":
+        s.baseline = update_baseline(s.baseline, means, s.config.alpha)
+        return
+    zero = torch.zeros(3, dtype=torch.float64)
+    s.baseline = zero if s.pending is None else update_baseline(s.baseline, s.pending, s.config.alpha)
+    s.pending = means.nan_to_num(nan=0.0)
+
+
+def update(s, rollout, A, old_logp, ref_logp):
+    """`mini_batches` optimizer updates on the clipped loss; returns loss, clip_fraction, kl, grad_norm, lr.
+
+    Each is a mean over the updates. FloatingPointError, before the weights are touched, where loss or gradient is not.
+    """
+    import torch
+
+    from grpo import policy_loss, token_weights
+    from rollout import micro_batches
+
+    c, totals = s.config, {}
+    learned = rollout.mask & rollout.finished[:, None] if c.mask_truncated else rollout.mask  # [B, T]
+    groups = torch.arange(len(A), device=A.device).view(-1, c.group)
+    for mini in groups.tensor_split(c.mini_batches):  # whole groups, [~ N / mini_batches, G]
+        rows = mini.flatten()
+        tokens, responses, sums = learned[rows].sum().clamp(min=1), len(rows), {"loss": 0.0}
+        for chosen, part in micro_batches(rollout, rows, c.micro_tokens):
+            r = part.mask.shape[1]
+            logp, entropy, _ = s.policy(part.ids, part.attention, targets=part.responses, temperature=c.temperature)
+            weights = token_weights(learned[chosen, :r], c.normalise, tokens, responses, c.max_new_tokens)
+            a = A[chosen] if A.dim() == 1 else A[chosen, :r]
+            ref = None if ref_logp is None else ref_logp[chosen, :r]
+            loss, stats = policy_loss(
+                logp, old_logp[chosen, :r], a, weights, c.clip_low, c.clip_high, entropy, c.entropy_coef, ref, c.kl_coef
+            )
+            loss.backward()
+            for name, value in (stats | {"loss": loss.detach()}).items():
+                sums[name] = sums.get(name, 0.0) + value
+        sums["grad_norm"] = torch.nn.utils.clip_grad_norm_(s.policy.parameters(), c.max_grad_norm)
+        if not math.isfinite(sums["loss"]) or not math.isfinite(sums["grad_norm"]):
+            raise FloatingPointError(
+                f"step {s.step + 1}: loss {sums['loss']:g}, gradient norm {sums['grad_norm']:g}; this update was not "
+                "made. A smaller --lr may help"
+            )
+        s.optimizer.step()
+        s.optimizer.zero_grad(set_to_none=True)
+        for name, value in sums.items():
+            totals[name] = totals.get(name, 0.0) + float(value) / c.mini_batches
+    return totals | {"lr": s.optimizer.param_groups[0]["lr"]}
+
+
+def start(config, checkpoint=None):
+    """The State of a new run, or of a checkpoint (a folder) to go on from."""
+    import torch
+
+    from parallel import load_model, load_state, setup, stop_ids
+    from rollout import Policy, check_head, model_room
+    from toy import BASE
+
+    device = setup()
+    source = str(BASE) if config.model == "toy" else config.model
+    model, tokenizer = load_model(checkpoint or source, device)
+    policy = Policy(model.eval())  # eval: dropout would make old and new log-probs differ for no reason
+    check_head(policy)
+    problems, limit = [], min(config.max_prompt_tokens, model_room(policy) - config.max_new_tokens)
+    everything = load_training(config.data, seed=config.seed)
+    for problem in everything:
+        prompt = render(tokenizer, problem.question, config.template)
+        if len(prompt) <= limit:
+            problems.append((problem, prompt))
+    if len(problems) < len(everything):
+        print(
+            f"{len(everything) - len(problems)} of {len(everything)} prompts are longer than {limit} tokens: left out"
+        )
+    if not problems:
+        raise ValueError(
+            f"--data {config.data}: no prompt fits {limit} tokens (--max_prompt_tokens {config.max_prompt_tokens}; the "
+            f"model has room for {model_room(policy)}, less --max_new_tokens {config.max_new_tokens})"
+        )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0)
+    s = State(config, policy, tokenizer, optimizer, problems, stop_ids(model, tokenizer))
+    if config.kl_coef:
+        s.reference = Policy(load_model(source, device)[0].eval().requires_grad_(False))
+    if checkpoint:
+        kept = load_state(checkpoint, device)
+        optimizer.load_state_dict(kept["optimizer"])
+        s.step, s.baseline, s.pending = kept["step"], kept["baseline"], kept["pending"]
+    return s
+
+
+def save(s, out):
+    """Checkpoint of State s under the run's folder; returns its path."""
+    from eval import versions
+    from parallel import save_checkpoint
+
+    run = {"step": s.step, "template": s.config.template, "config": asdict(s.config), "versions": versions()}
+    state = {"step": s.step, "optimizer": s.optimizer.state_dict(), "baseline": s.baseline, "pending": s.pending}
+    return save_checkpoint(out, s.step, s.policy.lm, s.tokenizer, run, state, s.config.keep)
+
+
+def measure(s, out, n):
+    """Evaluate on --bench with n samples per problem, and append the summaries to DIR/evaluations.jsonl."""
+    from eval import Protocol, evaluate, summarise
+    from parallel import append_line
+
+    c = s.config
+    protocol = Protocol(c.template, n, c.temperature, 1.0, c.max_new_tokens, c.seed, 256, c.stride)
+    sources = load_benchmark(c.bench, bench_dir=c.bench_dir)
+    line = {"step": s.step, "n": n, "benchmarks": {}}
+    for name, problems in sources.items():
+        records = evaluate(s.policy, s.tokenizer, problems, protocol, s.stop_ids, desc=f"step {s.step}: {name}")
+        line["benchmarks"][name] = summarise(records, n)
+    append_line(out / "evaluations.jsonl", line)
+
+
+def parse(argv=None):
+    """(Config, out folder, checkpoint or None) of a command line; refuses to mix runs, and to change one half-way."""
+    from transformers import HfArgumentParser
+
+    from parallel import last_checkpoint
+
+    def parsed(defaults):
+        parser = HfArgumentParser(Config, description="Train with VERL or plain GRPO.", allow_abbrev=False)
+        parser.set_defaults(**defaults)
+        config, unknown = parser.parse_args_into_dataclasses(argv, True, look_for_args_file=False)
+        if unknown:
+            parser.error(f"unknown option {' '.join(unknown)}")
+        return config
+
+    config = parsed({})
+    if not config.resume:
+        config, _ = fill(config)
+        out = Path(config.out or f"runs/{time.strftime('%Y%m%d-%H%M%S')}")
+        if any((out / name).exists() for name in ("config.json", "metrics.jsonl")):
+            raise FileExistsError(f"{out} holds a run: give another --out, or --resume to go on with it")
+        return config, out, None
+    runs = [Path(config.out)] if config.out else [p.parent for p in Path("runs").glob("*/config.json")]
+    runs = [run for run in runs if (run / "config.json").exists()]
+    if not runs:
+        raise FileNotFoundError(f"--resume: no run in {Path(config.out or 'runs').resolve()} (looked for config.json)")
+    out = max(runs, key=lambda run: (run / "config.json").stat().st_mtime)
+    stored = json.loads((out / "config.json").read_text())
+    config, _ = fill(parsed(stored | {"resume": False, "out": str(out)}))
+    changed = [k for k, v in asdict(config).items() if k in stored and v != stored[k] and k not in MAY_CHANGE]
+    if changed:
+        told = ", ".join(f"{k}: {stored[k]} -> {getattr(config, k)}" for k in changed)
+        raise ValueError(f"--resume of {out} cannot change {told}; start a new run for that")
+    return config, out, last_checkpoint(out)
+
+
+def train(s, out, checkpoint=None):
+    """The whole run of State s: evaluate, train, evaluate, print the table."""
+    from tqdm import tqdm
+
+    from eval import before_after
+    from parallel import StopAtStepEnd, append_line, clean, cut_log, read_lines
+
+    config = s.config
+    out.mkdir(parents=True, exist_ok=True)
+    clean(out)
+    (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
+    cut_log(out / "metrics.jsonl", s.step)
+    cut_log(out / "evaluations.jsonl", s.step)
+    seen = {(e["step"], e["n"]) for e in read_lines(out / "evaluations.jsonl")}
+    saved = s.step if checkpoint else None
+    if checkpoint:
+        print(f"going on from {checkpoint}")
+
+    def evaluation(n):
+        if config.bench != "none" and (s.step, n) not in seen:
+            measure(s, out, n)
+
+    try:
+        if s.step == 0:
+            evaluation(config.eval_n)
+        bar = tqdm(total=config.steps, initial=s.step, desc="train", unit="step", disable=None)
+        while s.step < config.steps:
+            with StopAtStepEnd() as stop:
+                line = train_step(s)
+                append_line(out / "metrics.jsonl", line)
+            bar.update()
+            bar.set_postfix(reward=f"{line['reward']:.3f}")
+            if stop.asked:
+                raise KeyboardInterrupt
+            if s.step % config.save_every == 0 or s.step == config.steps:
+                save(s, out)
+                saved = s.step
+            if config.eval_every and s.step % config.eval_every == 0 and s.step < config.steps:
+                evaluation(1)
+        bar.close()
+        evaluation(config.eval_n)
+    except KeyboardInterrupt:
+        if s.step and s.step != saved:
+            save(s, out)
+        again = f"python train.py --out {out} --resume"
+        sys.exit(f"\nstopped after step {s.step} of {config.steps}; go on with: {again}")
+    done = {e["step"]: e["benchmarks"] for e in read_lines(out / "evaluations.jsonl") if e["n"] == config.eval_n}
+    if {0, s.step} <= done.keys():
+        print(before_after(done[0], done[s.step], config.eval_n))
+    print(f"metrics: {out}/metrics.jsonl · model: {out}/checkpoint-{s.step}")
+    print(f"evaluate it with: python eval.py --model {out}/checkpoint-{s.step} --bench NAME")
+
+
+def main(argv=None):
+    from parallel import last_checkpoint
+
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    try:
+        config, out, checkpoint = parse(argv)
+        print(f"run {out}: " + " ".join(f"{k}={v}" for k, v in asdict(config).items() if v is not None))
+        state = start(config, checkpoint)
+    except (ValueError, OSError) as error:
+        sys.exit(f"train.py: {error}")
+    try:
+        train(state, out, checkpoint)
+    except (OSError, FloatingPointError) as error:
+        sys.exit(f"train.py: {error}\nlast checkpoint: {last_checkpoint(out)}")
+
+
+if __name__ == "__main__":
+    main()
