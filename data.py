@@ -392,3 +392,34 @@ def render(tokenizer, question: str, template: str) -> list[int]:
     while ids and added.pop():
         ids.pop()
     return ids
+
+
+def check(bench_dir: str, name: str) -> tuple[int, list[Problem], list[Problem]]:
+    """Rows of a benchmark in a folder, the Problems whose gold is not understood, and those whose boxed gold is wrong."""
+    problems = load_benchmark(name, bench_dir=bench_dir)[name]
+    wrong = [p for p in problems if not verifier.verify(f"\\boxed{{{p.answer}}}", p.answer)]
+    return len(problems), not_understood(problems), wrong
+
+
+def main() -> None:
+    """`python data.py FOLDER`: can every gold of the benchmarks in FOLDER/<name>/test.jsonl be graded at all?"""
+    import argparse
+
+    parser = argparse.ArgumentParser(description="Check the golds of the benchmarks in FOLDER/<name>/test.jsonl.")
+    parser.add_argument("folder")
+    folder = parser.parse_args().folder
+    total, strange, wrong = 0, [], []
+    print(f"{'benchmark':<18}{'rows':>6}{'not understood':>16}{'wrong in its own box':>22}")
+    for name in BENCHMARKS:
+        if (Path(folder) / name / "test.jsonl").exists():
+            rows, s, w = check(folder, name)
+            print(f"{name:<18}{rows:>6}{len(s):>16}{len(w):>22}")
+            total, strange, wrong = total + rows, strange + s, wrong + w
+    print(f"{'all':<18}{total:>6}{len(strange):>16}{len(wrong):>22}")
+    for title, problems in (("not understood", strange), ("wrong in its own box", wrong)):
+        for p in problems:
+            print(f"{title}: {p.id} {p.answer!r}")
+
+
+if __name__ == "__main__":
+    main()

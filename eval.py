@@ -2,6 +2,7 @@
 
     python eval.py --bench toy                                 the newest checkpoint under runs/, else the shipped base
     python eval.py --bench gaokao2024 --model Qwen/Qwen2.5-7B  the paper's sampling: temperature 0.6, top_p 0.95
+    torchrun --nproc_per_node 8 eval.py --bench math500 …      each process its share of the problems
     python eval.py --compare runs/a-eval runs/b-eval           is the second better than the first?
 
 How it differs from the field's scripts. The prompt, the sampler and the verifier are the ones that training uses. Each
@@ -18,7 +19,7 @@ import math
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -38,7 +39,13 @@ class Config:
     bench: str = knob("names, separated by commas, or FILE.jsonl; 'list' shows them", "toy")
     model: str | None = knob("toy, a hub id or a folder; default: the newest checkpoint under runs/, else toy")
     template: Literal[tuple(TEMPLATES)] | None = knob("default: the checkpoint's, else qwen-boxed")
-    n: int | None = knob("samples per problem; default 8 for toy, else 1")
+    n: int | None = field(
+        default=None,
+        metadata={"help": "samples per problem; default 8 for toy, else 1", "aliases": ["--samples"]},
+    )  # the second name is for torchrun, whose own parser trips over --n
+    protocol: Literal["plain", "paper"] = knob(
+        "paper: n by benchmark as in the paper, 1 to 256, instead of --n", "plain"
+    )
     temperature: float | None = knob("0 is greedy; default 1 for toy, else 0.6")
     top_p: float | None = knob("nucleus, above 0 to 1; default 1 for toy, else 0.95")
     max_new_tokens: int | None = knob("tokens per response at most; default 96 for toy, else 1536")
@@ -47,6 +54,7 @@ class Config:
     seed: int = knob("of the sampler", 0)
     batch: int = knob("responses sampled together; 64 to 1024, less for large models", 256)
     stride: int | None = knob("tokens between the prefixes of ERV and ERA; default 4 for toy, else 40")
+    rank_layer: int = knob("ranks from which layer: -1 the final norm's output, 0 embeddings, k block k", -1)
     last_number: bool = knob("without a box or the like, accept the last number as the answer", False)
     show: int = knob("print this many samples of each benchmark", 0)
     out: str | None = knob("folder for results.json and samples.jsonl; default runs/<time>-eval")
@@ -123,34 +131,36 @@ def interval(values, bounds=(0.0, 1.0), seed=0, resamples=10_000):
     return low, high
 
 
-def summarise(records, n):
-    """The numbers of one benchmark from its samples (dicts, as in samples.jsonl): JSON-able."""
+def summarise(records):
+    """The numbers of one benchmark from its samples (dicts, as in samples.jsonl): JSON-able.
+
+    n is the number of samples per problem, the smallest where pooled benchmarks differ; pass@k uses all there are.
+    """
     by_problem = {}
     for r in records:
         by_problem.setdefault((r["source"], r["id"]), []).append(r)
-    right = [sum(r["correct"] for r in rs) for rs in by_problem.values()]  # c of each problem
-    ks = [k for k in KS if k <= n]
-    sampled = [r for r in records if not r["too_long"]]
+    counts = [(len(rs), sum(r["correct"] for r in rs)) for rs in by_problem.values()]  # (n, c) of each problem
+    n, sampled = min(n for n, _ in counts), [r for r in records if not r["too_long"]]
 
-    def mean(name, of):
-        known = [r[name] for r in of if r[name] is not None]
+    def mean(values):
+        known = [v for v in values if v is not None]
         return sum(known) / len(known) if known else None
 
     out = {"problems": len(by_problem), "n": n}
-    for k in ks:
-        values = [pass_at_k(n, c, k) for c in right]
-        out[f"pass@{k}"] = sum(values) / len(values)
+    for k in [k for k in KS if k <= n]:
+        values = [pass_at_k(n, c, k) for n, c in counts]
+        out[f"pass@{k}"] = mean(values)
         out[f"pass@{k}_95"] = interval(values)
-    out[f"maj@{n}"] = mean("vote", [{"vote": majority([r["answer"] for r in rs], [r["correct"] for r in rs])}
-                                    for rs in by_problem.values()])  # fmt: skip
+    votes = [majority([r["answer"] for r in rs], [r["correct"] for r in rs]) for rs in by_problem.values()]
     out |= {
-        "length": mean("length", sampled),
-        "truncated": mean("truncated", sampled),
-        "no_answer": sum(r["answer"] is None for r in records) / len(records),
+        f"maj@{n}": mean(votes),
+        "length": mean(r["length"] for r in sampled),
+        "truncated": mean(r["truncated"] for r in sampled),
+        "no_answer": mean(r["answer"] is None for r in records),
         "too_long": sum(rs[0]["too_long"] for rs in by_problem.values()),
     }
     for label, verdict in (("correct", True), ("incorrect", False)):
-        out[label] = {m: mean(m, [r for r in sampled if r["correct"] is verdict]) for m in METRICS}
+        out[label] = {m: mean(r[m] for r in sampled if r["correct"] is verdict) for m in METRICS}
     return out
 
 
@@ -161,12 +171,13 @@ def batches(problems, prompts, protocol):
     return [order[i : i + size] for i in range(0, len(order), size)]
 
 
-def sample_batch(policy, tokenizer, problems, prompts, protocol, stop_ids, room):
-    """Samples and grades of one batch of problems: a list of records, n consecutive ones for each problem."""
-    from rank import rank_metrics
-    from rollout import generate, sample_seed
+def sample_batch(policy, tokenizer, problems, prompts, protocol, stop_ids):
+    """Samples and grades of one batch: a list of records, n consecutive ones for each problem, and the mean hidden
+    states of the responses, float64 [sampled, D] (None where no prompt fits)."""
+    from rank import mean_states, rank_metrics
+    from rollout import generate, model_room, sample_seed
 
-    n, fits = protocol.n, [len(p) + protocol.max_new_tokens <= room for p in prompts]
+    n, fits = protocol.n, [len(p) + protocol.max_new_tokens <= model_room(policy) for p in prompts]
     records = [
         {"source": p.source, "id": p.id, "sample": j, "question": p.question, "gold": p.answer, "response": None,
          "answer": None, "correct": False, "too_long": True, "length": None, "truncated": None}
@@ -174,7 +185,7 @@ def sample_batch(policy, tokenizer, problems, prompts, protocol, stop_ids, room)
         for p in problems for j in range(n)
     ]  # fmt: skip
     if not any(fits):
-        return records
+        return records, None
     asked = [p for p, ok in zip(prompts, fits) if ok]
     seeds = [sample_seed(protocol.seed, p.source, p.id, j) for p, ok in zip(problems, fits) if ok for j in range(n)]
     rollout = generate(
@@ -185,63 +196,75 @@ def sample_batch(policy, tokenizer, problems, prompts, protocol, stop_ids, room)
     places = [i * n + j for i, ok in enumerate(fits) if ok for j in range(n)]
     texts, lengths, done = rollout.texts(tokenizer), rollout.mask.sum(1).tolist(), rollout.finished.tolist()
     for place, text, length, finished, looks in zip(places, texts, lengths, done, metrics):
-        answer = extract_answer(text, last_number=protocol.last_number)
         records[place] |= {
-            "response": text, "answer": answer, "too_long": False, "length": length, "truncated": not finished,
-            "correct": verify(text, records[place]["gold"], last_number=protocol.last_number),
+            "response": text, "answer": extract_answer(text, last_number=protocol.last_number), "too_long": False,
+            "correct": verify(text, records[place]["gold"], last_number=protocol.last_number), "length": length,
+            "truncated": not finished,
         }  # fmt: skip
-        records[place] |= {m: None if math.isnan(v) else v for m, v in zip(METRICS, looks)}
-    return records
+        records[place] |= {m: finite(v) for m, v in zip(METRICS, looks)}
+    return records, mean_states(rollout.states, rollout.mask).cpu()
 
 
 def read_samples(path):
-    """Records of a samples.jsonl; a half-written last line, left by a crash, is not one of them."""
-    if not path or not Path(path).exists():
-        return []
-    lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
+    """Records of a samples.jsonl. A half-written last line, left by a crash, is cut off the file, with a note."""
+    path = Path(path)
+    whole, newline, torn = path.read_text(encoding="utf-8").rpartition("\n")
+    if torn:
         print(f"{path}: dropped a half-written last line")
-        lines.pop()
-    return [json.loads(line) for line in lines]
+        path.write_text(whole + newline, encoding="utf-8")
+    return [json.loads(line) for line in whole.split("\n") if line]
 
 
-def write_lines(path, records, mode):
+def write_samples(path, records, mode="a"):
+    """Append records to a samples.jsonl, on the disk when this returns."""
     with open(path, mode, encoding="utf-8") as file:
         file.write("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
         file.flush()
         os.fsync(file.fileno())
 
 
-def evaluate(policy, tokenizer, problems, protocol, stop_ids, path=None, desc="eval"):
-    """Records of all problems (of one source), in the order of their batches.
+def key(record):
+    return record["source"], record["id"], record["sample"]
 
-    path: a samples.jsonl. Whole batches found in it are taken over, so that an interrupted evaluation goes on where it
-    was and ends as if it had not been interrupted; what is sampled is appended batch by batch.
+
+def evaluate(policy, tokenizer, problems, protocol, stop_ids, world=None, out=None, desc="eval"):
+    """Records of all `problems` of one benchmark in the order of their batches, and their mean states [samples, D].
+
+    world: parallel.World; each process takes every size-th batch, and all return the same. out: a folder; each batch
+    is added to a samples*.jsonl there when it is done, and a batch found there is not sampled again, so that an
+    interrupted evaluation goes on where it was and ends as if it had not been interrupted.
     """
+    import torch
     from tqdm import tqdm
 
-    from rollout import model_room
+    from parallel import World
 
+    world = world or World(0, 1, next(policy.parameters()).device)
+    found = {key(r): r for file in sorted(out.glob("samples*.jsonl")) for r in read_samples(file)} if out else {}
+    world.barrier()  # every process has read before one writes
     prompts = [render(tokenizer, p.question, protocol.template) for p in problems]
-    on_file, records, room = read_samples(path), [], model_room(policy)
-    found, cut = {(r["source"], r["id"], r["sample"]): r for r in on_file}, batches(problems, prompts, protocol)
-    keys = [[(problems[i].source, problems[i].id, j) for i in batch for j in range(protocol.n)] for batch in cut]
-    torn = {k for batch in keys if not all(k in found for k in batch) for k in batch if k in found}
-    if torn:
-        write_lines(f"{path}.new", [r for k, r in found.items() if k not in torn], "w")
-        os.replace(f"{path}.new", path)
-    with tqdm(total=len(problems) * protocol.n, desc=desc, unit="sample", disable=None, leave=False) as bar:
-        for batch, own in zip(cut, keys):
-            if own[0] in found and own[0] not in torn:
-                records += [found[k] for k in own]
-            else:
-                chosen, asked = [problems[i] for i in batch], [prompts[i] for i in batch]
-                records += sample_batch(policy, tokenizer, chosen, asked, protocol, stop_ids, room)
-                if path:
-                    write_lines(path, records[-len(own) :], "a")
-            bar.update(len(own))
-            bar.set_postfix(right=f"{sum(r['correct'] for r in records) / len(records):.3f}")
-    return records
+    own = []  # (batch number, records, mean states) of this process
+    with tqdm(total=len(problems) * protocol.n, desc=desc, unit="sample", disable=world.quiet, leave=False) as bar:
+        for number, batch in enumerate(batches(problems, prompts, protocol)):
+            keys = [(problems[i].source, problems[i].id, j) for i in batch for j in range(protocol.n)]
+            states = out / "means" / f"{problems[0].source}-{number}.pt" if out else None
+            if number % world.size == world.rank:
+                if all(k in found for k in keys) and states.exists():
+                    done = [found[k] for k in keys], torch.load(states, weights_only=True)
+                else:
+                    chosen, asked = [problems[i] for i in batch], [prompts[i] for i in batch]
+                    done = sample_batch(policy, tokenizer, chosen, asked, protocol, stop_ids)
+                    if out:
+                        states.parent.mkdir(exist_ok=True)
+                        torch.save(done[1], states)
+                        write_samples(out / f"samples.{world.rank}.jsonl", done[0])
+                own.append((number, *done))
+                right = sum(r["correct"] for _, records, _ in own for r in records)
+                bar.set_postfix(right=f"{right / sum(len(records) for _, records, _ in own):.3f}", refresh=False)
+            bar.update(len(keys))
+    every = sorted(world.gather(own), key=lambda batch: batch[0])
+    means = [means for _, _, means in every if means is not None]
+    return [r for _, records, _ in every for r in records], torch.cat(means) if means else None
 
 
 def table(rows):
@@ -293,7 +316,7 @@ def compare(folder_a, folder_b, flips=10_000, seed=0):
     import torch
 
     results = [json.loads((Path(f) / "results.json").read_text()) for f in (folder_a, folder_b)]
-    protocols = [{**r["protocol"], "benchmarks": sorted(r["benchmarks"])} for r in results]
+    protocols = [{**r["protocol"], "problems": r["problems"]} for r in results]
     different = {k: (protocols[0].get(k), protocols[1].get(k)) for k in {*protocols[0], *protocols[1]} - {"seed"}}
     different = {k: v for k, v in different.items() if v[0] != v[1]}
     if different:
@@ -309,6 +332,23 @@ def compare(folder_a, folder_b, flips=10_000, seed=0):
         p = (extreme + 1) / (flips + 1)
         out[name] = {"difference": d.mean().item(), "95": interval(d, (-1.0, 1.0)), "p": p, "problems": len(d)}
     return out
+
+
+def paper_n(name, rows):
+    """Samples per problem in the paper: 256 for AIME, AMC, math24o, 32 for OlymMATH, BeyondAIME, 16 for small sets.
+
+    The paper does not say where small ends; ours: below 150 problems.
+    """
+    if name.startswith(("aime", "amc", "math24o")):
+        return 256
+    if name.startswith(("OlymMATH", "BeyondAIME")):
+        return 32
+    return 16 if rows < 150 else 1
+
+
+def finite(value):
+    """The value, or None for NaN: what JSON can say."""
+    return None if math.isnan(value) else value
 
 
 def versions():
@@ -364,14 +404,19 @@ def run(config):
     if config.bench == "list":
         print(list_benchmarks())
         return
-    sets = {}
+    sets, pools = {}, {}
     for name in config.bench.split(","):
-        sets |= load_benchmark(name, bench_dir=config.bench_dir, limit=config.limit)
+        found = load_benchmark(name, bench_dir=config.bench_dir, limit=config.limit)
+        sets |= found
+        if len(found) > 1:
+            pools[name] = list(found)
 
     from parallel import checkpoint_template, load_model, setup, stop_ids
+    from rank import dataset_metrics
     from rollout import Policy, check_head
     from toy import MAX_NEW_TOKENS, STRIDE
 
+    world = setup()
     path, said = resolve_model(config.model)
     toy = config.bench == "toy"
 
@@ -384,42 +429,57 @@ def run(config):
         max_new_tokens=default(config.max_new_tokens, MAX_NEW_TOKENS, 1536), seed=config.seed, batch=config.batch,
         stride=default(config.stride, STRIDE, 40), last_number=config.last_number,
     )  # fmt: skip
-    if protocol.n < 1 or protocol.temperature < 0 or not 0 < protocol.top_p <= 1:
-        raise ValueError(f"want n >= 1, temperature >= 0 and 0 < top_p <= 1, got {protocol}")
-    if protocol.temperature == 0 and protocol.n > 1:
-        raise ValueError(f"--temperature 0 gives the same answer {protocol.n} times: use --n 1 or sample")
+    if protocol.n < 1 or protocol.temperature < 0 or not 0 < protocol.top_p <= 1 or protocol.batch < 1:
+        raise ValueError(f"want n, batch >= 1, temperature >= 0 and 0 < top_p <= 1, got {protocol}")
+    ns = {name: paper_n(name, len(sets[name])) if config.protocol == "paper" else protocol.n for name in sets}
+    if protocol.temperature == 0 and max(ns.values()) > 1:
+        raise ValueError(f"--temperature 0 gives the same answer {max(ns.values())} times: use --n 1 or sample")
     out = Path(config.out or f"runs/{time.strftime('%Y%m%d-%H%M%S')}-eval")
-    began = {"protocol": asdict(protocol), "model": path, "benchmarks": {k: len(v) for k, v in sets.items()}}
+    began = {
+        "protocol": asdict(protocol) | {"n": ns, "rank_layer": config.rank_layer},
+        "model": path,
+        "problems": {k: len(v) for k, v in sets.items()},
+    }
     started = out / "evaluation.json"
     if started.exists() and not config.resume:
         raise FileExistsError(f"{out} holds an evaluation: give another --out, or --resume to go on with it")
     if started.exists() and (before := json.loads(started.read_text())) != began:
         raise ValueError(f"{out} was begun with {before}, not {began}: nothing to resume")
+    model, tokenizer = load_model(path, world.device)
+    for name in sets:
+        render(tokenizer, sets[name][0].question, protocol.template)  # a template that cannot work is an error now
+    policy, stops = Policy(model.eval(), config.rank_layer), stop_ids(model, tokenizer)
+    check_head(policy)
+    world.barrier()
     out.mkdir(parents=True, exist_ok=True)
     started.write_text(json.dumps(began, indent=1))
+    world.say(f"{said} · {' '.join(f'{k}={v}' for k, v in began['protocol'].items())} · {world.device}")
 
-    device = setup()
-    model, tokenizer = load_model(path, device)
-    policy = Policy(model.eval())
-    check_head(policy)
-    print(f"{said} · {' '.join(f'{k}={v}' for k, v in asdict(protocol).items())} · {device}")
-    summaries, everything, began_at = {}, [], time.time()
+    summaries, records, began_at = {}, {}, time.time()
     for name, problems in sets.items():
-        stops = stop_ids(model, tokenizer)
-        records = evaluate(policy, tokenizer, problems, protocol, stops, out / "samples.jsonl", name)
-        summaries[name] = summarise(records, protocol.n)
-        everything += records
-        print(table({name: summaries[name]}))
-        for r in records[: config.show]:
-            print(f"\n{r['id']}: {r['question']}\n--\n{r['response']}\n-- answer {r['answer']!r} gold {r['gold']!r} "
-                  f"{'right' if r['correct'] else 'wrong'}\n")  # fmt: skip
-    if len(sets) > 1:
-        summaries["pooled"] = summarise(everything, protocol.n)
-        print(table({"pooled": summaries["pooled"]}))
-    results = {"command": [sys.executable, *sys.argv], **began, "benchmarks": summaries, "versions": versions(),
-               "device": str(device), "seconds": time.time() - began_at}  # fmt: skip
-    (out / "results.json").write_text(json.dumps(results, indent=1))
-    print(f"results and samples: {out}/results.json, {out}/samples.jsonl")
+        records[name], means = evaluate(
+            policy, tokenizer, problems, replace(protocol, n=ns[name]), stops, world, out, name
+        )
+        summaries[name] = summarise(records[name])
+        if means is not None:
+            summaries[name]["dataset"] = dict(zip(METRICS, (finite(m.item()) for m in dataset_metrics(means))))
+        world.say(table({name: summaries[name]}))
+        for r in records[name][: config.show]:
+            world.say(f"\n{r['id']}: {r['question']}\n-- response\n{r['response']}\n-- answer {r['answer']!r}, gold "
+                      f"{r['gold']!r}: {'right' if r['correct'] else 'wrong'}\n")  # fmt: skip
+    for name, members in pools.items():
+        summaries[f"{name} pooled"] = summarise([r for member in members for r in records[member]])
+        world.say(table({f"{name} pooled": summaries[f"{name} pooled"]}))
+    if world.rank == 0:
+        write_samples(out / "samples.jsonl.new", [r for name in sets for r in records[name]], "w")
+        os.replace(out / "samples.jsonl.new", out / "samples.jsonl")
+        for part in out.glob("samples.*.jsonl"):
+            part.unlink()
+        results = {"command": [sys.executable, *sys.argv], **began, "benchmarks": summaries, "versions": versions(),
+                   "device": str(world.device), "processes": world.size, "seconds": time.time() - began_at}  # fmt: skip
+        (out / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False))
+    world.say(f"results and samples: {out}/results.json, {out}/samples.jsonl")
+    world.close()
 
 
 if __name__ == "__main__":

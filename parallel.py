@@ -17,16 +17,56 @@ import shutil
 import signal
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 
+@dataclass(frozen=True)
+class World:
+    """This process among `size`; on one process every method does nothing and says so by its result."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def quiet(self):
+        """For tqdm's `disable`: True on all ranks but the first, else None (no bar where there is no terminal)."""
+        return True if self.rank else None
+
+    def say(self, text):
+        if self.rank == 0:
+            print(text, flush=True)
+
+    def barrier(self):
+        if self.size > 1:
+            torch.distributed.barrier()
+
+    def gather(self, items):
+        """The lists of all processes joined in the order of ranks, on every process."""
+        if self.size == 1:
+            return items
+        lists = [None] * self.size
+        torch.distributed.all_gather_object(lists, items)
+        return [item for part in lists for item in part]
+
+    def close(self):
+        if self.size > 1:
+            torch.distributed.destroy_process_group()
+
+
 def setup():
-    """The device of this process. RuntimeError under torchrun with more than one process."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise RuntimeError("WORLD_SIZE is above 1, but training runs on one process for now: call `python train.py`")
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The World of this process: one, or what torchrun says (RANK, LOCAL_RANK, WORLD_SIZE)."""
+    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(device)
+    if size > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    return World(rank, size, device)
 
 
 def load_model(name, device, dtype=torch.float32):

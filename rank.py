@@ -12,7 +12,8 @@ Z is [n, D], rows centred, with singular values sigma_1..sigma_r (Roy & Vetterli
 Helmert rows h_n = sqrt(n / (n + 1)) (z_{n+1} - mean(z_1..z_n)), n = 1..T-1, are an orthogonal transform of the centred
 rows, and the first m of them need the first m + 1 states only. So ER of a prefix is ER of the first m rows of one
 H [T-1, D]: the sigma^2 are the eigenvalues of a leading block of M = H H^T or, once m > D, of the [D, D] sum of
-h_n^T h_n. Eigenvalues below 1e-14 of the largest are rounding and count as 0. Zero rows change nothing, so they pad.
+h_n^T h_n. Eigenvalues below 1e-14 of the largest are rounding and count as 0, so sigma below 1e-7 sigma_max
+is lost (bfloat16 states stay far above). Zero rows change nothing, so they pad.
 
   exact  an eigensolve per prefix. Flops 2 T D min(T, D) + sum_j 4/3 min(j s, D)^3: as K T^3 / 3 while T <= D, and
          linear in T beyond, 4/3 D^3 per prefix.
@@ -59,6 +60,14 @@ def _helmert(z, length):
     n = torch.arange(1, z.shape[1], device=z.device, dtype=z.dtype)[:, None]  # [T-1, 1]
     h = z[:, 1:].sub_(z.cumsum(1)[:, :-1].div_(n)).mul_((n / (n + 1)).sqrt() / scale.clamp_min(TINY))
     return h.masked_fill_((n >= length[:, None, None]) | ~finite, 0), finite[:, 0, 0]
+
+
+def _lower_product(a):
+    """a [b, m, r] -> [b, m, m]: a a^T on and below the diagonal, which is all that the solvers read."""
+    product = a.new_zeros(a.shape[0], a.shape[1], a.shape[1])
+    for i in range(0, a.shape[1], PANEL):
+        product[:, i:, i:i + PANEL] = a[:, i:] @ a[:, i:i + PANEL].mT
+    return product
 
 
 def _exact(gram, sizes):
@@ -127,15 +136,12 @@ def _block_ranks(h, sizes, method):
     ranks = h.new_ones(h.shape[0], len(sizes))
     short = [k for k, m in enumerate(sizes) if 0 < m <= d]
     if short:
-        m = sizes[short[-1]]
-        gram = h.new_zeros(len(h), m, m)
-        for i in range(0, m, PANEL):  # the lower triangle is all that the solvers read
-            gram[:, i:, i:i + PANEL] = h[:, i:m] @ h[:, i:min(i + PANEL, m)].mT
+        gram = _lower_product(h[:, :sizes[short[-1]]])
         ranks[:, short] = solve(gram, [sizes[k] for k in short])
     scatter, done = 0, 0
     for k, m in enumerate(sizes):
         if m > d:
-            scatter, done = scatter + h[:, done:m].mT @ h[:, done:m], m  # [b, D, D]
+            scatter, done = scatter + _lower_product(h[:, done:m].mT), m  # [b, D, D]
             ranks[:, k] = solve(scatter, [d])[:, 0]
     return ranks
 
@@ -209,8 +215,8 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
 
     States where mask is False may hold anything. No True state: ER = 1. NaN or Inf in a response: its metrics are NaN
     and a RuntimeWarning names it. ValueError: wrong shape or dtype, stride < 1, window < 2 strides, unknown method.
-    On CPU, torch.get_num_threads() threads of one BLAS thread each share the work: small eigensolves lose by BLAS
-    threads. torch's thread count is global to the process; it is 1 meanwhile, and restored.
+    On CPU, torch.get_num_threads() threads of one BLAS thread each share the responses: two BLAS threads made small
+    eigensolves 3 to 30 times slower. torch's thread count, global to the process, is 1 meanwhile, and restored.
 
     >>> er, erv, era = rank_metrics(torch.eye(7)[None], torch.ones(1, 7, dtype=torch.bool), stride=2)  # m = 2, 4, 6
     >>> [round(x.item(), 9) for x in (er, erv, era)]
@@ -244,7 +250,7 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
         room = CHUNK[hidden.device.type] // threads // (8 * max(1, length[group[0]]) * hidden.shape[2])
         size = max(1, min(room, -(-len(group) // threads)))
         chunks += [group[i:i + size] for i in range(0, len(group), size)]
-    if threads > 1 and len(chunks) > 1:
+    if threads > 1:
         torch.set_num_threads(1)
         try:
             with ThreadPoolExecutor(threads) as pool:
@@ -262,8 +268,9 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
 def mean_states(hidden, mask):
     """hidden [B, T, D] floating, mask [B, T] bool -> [B, D] float64: mean state of each response (NaN if none)."""
     hidden, mask = _device_with_float64(hidden), _device_with_float64(mask)
-    return torch.stack([h.masked_fill(~keep[:, None], 0).sum(0, dtype=torch.float64) / keep.sum()
-                        for h, keep in zip(hidden, mask)])
+    sums = [h.masked_fill(~keep[..., None], 0).sum(1, dtype=torch.float64)
+            for h, keep in zip(hidden.split(16), mask.split(16))]
+    return torch.cat(sums) / mask.sum(1, keepdim=True)
 
 
 def dataset_metrics(means, stride=40):

@@ -26,11 +26,18 @@ from grpo import token_logprobs
 
 
 class Policy(nn.Module):
-    """A causal LM behind one door: `forward` gives next-token logits for sampling, or log-probs for scoring."""
+    """A causal LM behind one door: `forward` gives next-token logits for sampling, or log-probs for scoring.
 
-    def __init__(self, lm):
+    layer: whose states are looked at: -1, the final norm's output, which the LM head reads; 0, the embeddings; k, the
+    output of block k. ValueError for a layer that the model does not have.
+    """
+
+    def __init__(self, lm, layer=-1):
         super().__init__()
-        self.lm = lm
+        last = lm.config.get_text_config().num_hidden_layers - 1
+        if not -1 <= layer <= last:
+            raise ValueError(f"layer {layer}: {type(lm).__name__} has 0 (embeddings) to {last}, and -1, the final norm")
+        self.lm, self.layer = lm, layer
 
     def logits(self, states):
         """LM head on final states [..., D] -> [..., V], with the scaling or cap that some families put on logits."""
@@ -44,17 +51,19 @@ class Policy(nn.Module):
         """ids [b, L] are the last L of the positions that attention [b, L + cached] knows; 0 marks padding.
 
         Without targets: (logits [b, V] of the next token, its state [b, D]). With targets [b, T], the last T tokens of
-        ids: (log-probs [b, T], entropies [b, T], states [b, T, D]), at `temperature`, both float32.
+        ids: (log-probs [b, T], entropies [b, T], states [b, T, D]), the first two float32 at `temperature`.
         """
         positions = (attention.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        states = self.lm.base_model(
+        out = self.lm.base_model(
             input_ids=ids, attention_mask=attention, position_ids=positions, past_key_values=cache,
-            use_cache=cache is not None,
-        ).last_hidden_state  # [b, L, D]  # fmt: skip
+            use_cache=cache is not None, output_hidden_states=self.layer != -1,
+        )  # fmt: skip
+        final = out.last_hidden_state  # [b, L, D]
+        seen = final if self.layer == -1 else out.hidden_states[self.layer]
         if targets is None:
-            return self.logits(states[:, -1]), states[:, -1]
-        states = states[:, -targets.shape[1] - 1 : -1]  # the state before a token predicts it
-        return *token_logprobs(self.logits(states) / temperature, targets), states
+            return self.logits(final[:, -1]), seen[:, -1]
+        before = slice(-targets.shape[1] - 1, -1)  # the state before a token predicts it
+        return *token_logprobs(self.logits(final[:, before]) / temperature, targets), seen[:, before]
 
 
 def check_head(policy):

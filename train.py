@@ -41,6 +41,7 @@ class Config:
     shaping: Literal[SHAPINGS] = knob("what is added to the advantage, see shaping.py", "verl")
     stride: int | None = knob("tokens between the prefixes of ERV and ERA; about a sentence")
     window: int | None = knob("ERV and ERA see only the last tokens; default all (release: 512)")
+    rank_layer: int = knob("states of which layer: -1 the final norm's output, 0 embeddings, k block k", -1)
     kappa: float = knob("bonus at most |A| / kappa; above 1, usually 2", 2.0)
     gain: float = knob("g of the meta-controller; 1 to 4", 2.0)
     alpha: float = knob("weight of the new batch in the running means; 0.1 to 0.5", 0.3)
@@ -83,10 +84,13 @@ RECIPES = {
 MAY_CHANGE = {"steps", "eval_every", "save_every", "keep", "resume", "out", "micro_tokens", "bench_dir"}  # on resume
 
 
+def recipe_of(config):
+    return "toy" if config.model == "toy" and config.data in (None, "toy") else "paper"
+
+
 def fill(config):
-    """The Config with the recipe's values where none was given, checked; returns (config, recipe name)."""
-    name = "toy" if config.model == "toy" and config.data in (None, "toy") else "paper"
-    for key, value in RECIPES[name].items():
+    """The Config with the recipe's values where none was given. ValueError for a value that cannot work."""
+    for key, value in RECIPES[recipe_of(config)].items():
         if getattr(config, key) is None:
             setattr(config, key, value)
     ones = "prompts steps mini_batches max_prompt_tokens max_new_tokens stride eval_n save_every keep micro_tokens"
@@ -98,13 +102,15 @@ def fill(config):
     for key in ("temperature", "lr", "alpha", "max_grad_norm"):
         if not getattr(config, key) > 0:
             raise ValueError(f"--{key} {getattr(config, key)} must be above 0")
+    if config.alpha > 1:
+        raise ValueError(f"--alpha {config.alpha} must be at most 1, where only the last batch counts")
     if not config.kappa > 1:
         raise ValueError(f"--kappa {config.kappa} must be above 1: a larger bonus could turn the sign of an advantage")
     if config.mini_batches > config.prompts:
         raise ValueError(f"--mini_batches {config.mini_batches} is more than --prompts {config.prompts}")
     if config.window is not None and config.window < 2 * config.stride:
         raise ValueError(f"--window {config.window} must hold two strides of {config.stride} tokens")
-    return config, name
+    return config
 
 
 class Phases(dict):
@@ -139,18 +145,19 @@ class State:
 
 def batch_of(problems, step, count, seed):
     """The `count` problems of a step: a walk through a new permutation of the data each epoch."""
-    chosen = []
-    for position in range(step * count, (step + 1) * count):
-        epoch, place = divmod(position, len(problems))
-        chosen.append(random.Random(f"{seed}/{epoch}").sample(range(len(problems)), len(problems))[place])
-    return [problems[i] for i in chosen]
+    positions = [divmod(i, len(problems)) for i in range(step * count, (step + 1) * count)]
+    orders = {
+        epoch: random.Random(f"{seed}/{epoch}").sample(range(len(problems)), len(problems))
+        for epoch in {epoch for epoch, _ in positions}
+    }
+    return [problems[orders[epoch][place]] for epoch, place in positions]
 
 
 def train_step(s):
     """One step of VERL on State s; returns the step's line of metrics.jsonl."""
     import torch
 
-    from grpo import equal_groups, group_advantages
+    from grpo import group_advantages
     from rank import dataset_metrics, mean_states, rank_metrics
     from rollout import generate, sample_seed, score
     from shaping import shape_advantages
@@ -176,22 +183,29 @@ def train_step(s):
                                      order=order if c.shaping == "shuffled" else None)  # fmt: skip
         means = torch.stack([m.nanmean() for m in metrics])
         remember(s, means)
-        whole = dataset_metrics(mean_states(hidden, rollout.mask), c.stride)
+        whole = dataset_metrics(mean_states(hidden, rollout.mask))
     with phase("update"):
         updated = update(s, rollout, A, old_logp, ref_logp)
     s.step += 1
-    tokens, length = rollout.mask.sum().item(), rollout.mask.sum(1).double().mean().item()
-    line = {
-        "step": s.step, "reward": R.mean().item(), "equal_groups": equal_groups(R, c.group).double().mean().item(),
-        **dict(zip(("er", "erv", "era"), means.tolist())), **shaped,
-        **{f"{k}_undefined": m.isnan().sum().item() for k, m in zip(("er", "erv", "era"), metrics)},
-        **{f"dataset_{k}": m.item() for k, m in zip(("er", "erv", "era"), whole)},
-        "entropy": (entropy.sum() / tokens).item(), "length": length,
-        "truncated": 1 - rollout.finished.double().mean().item(), **updated, "tokens": tokens,
-    }  # fmt: skip
+    line = {"step": s.step} | describe(rollout, R, c.group, entropy, metrics, means, whole) | shaped | updated
     seconds = time.perf_counter() - began
     line |= {"seconds": {**phase, "other": seconds - sum(phase.values())}, "step_seconds": seconds}
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in line.items()}
+
+
+def describe(rollout, R, group, entropy, metrics, means, whole):
+    """The numbers of a step that only look: reward, length, tokens, entropy (nats per token), ranks and their gaps."""
+    from grpo import equal_groups
+
+    names, tokens = ("er", "erv", "era"), rollout.mask.sum().item()
+    return {
+        "reward": R.mean().item(), "equal_groups": equal_groups(R, group).double().mean().item(),
+        **dict(zip(names, means.tolist())),
+        **{f"{k}_undefined": m.isnan().sum().item() for k, m in zip(names, metrics)},
+        **{f"dataset_{k}": m.item() for k, m in zip(names, whole)},
+        "entropy": entropy.sum().item() / tokens, "length": tokens / len(R), "tokens": tokens,
+        "truncated": 1 - rollout.finished.double().mean().item(),
+    }  # fmt: skip
 
 
 def remember(s, means):
@@ -257,11 +271,16 @@ def start(config, checkpoint=None):
     from rollout import Policy, check_head, model_room
     from toy import BASE
 
-    device = setup()
+    world = setup()
+    if world.size > 1:
+        raise ValueError("training runs on one process for now: call `python train.py`, without torchrun")
+    device = world.device
     source = str(BASE) if config.model == "toy" else config.model
     model, tokenizer = load_model(checkpoint or source, device)
-    policy = Policy(model.eval())  # eval: dropout would make old and new log-probs differ for no reason
+    policy = Policy(model.eval(), config.rank_layer)  # eval: dropout would set old and new log-probs apart
     check_head(policy)
+    if config.bench != "none":
+        load_benchmark(config.bench, bench_dir=config.bench_dir)  # a benchmark that is missing is an error now
     problems, limit = [], min(config.max_prompt_tokens, model_room(policy) - config.max_new_tokens)
     everything = load_training(config.data, seed=config.seed)
     for problem in everything:
@@ -308,8 +327,8 @@ def measure(s, out, n):
     sources = load_benchmark(c.bench, bench_dir=c.bench_dir)
     line = {"step": s.step, "n": n, "benchmarks": {}}
     for name, problems in sources.items():
-        records = evaluate(s.policy, s.tokenizer, problems, protocol, s.stop_ids, desc=f"step {s.step}: {name}")
-        line["benchmarks"][name] = summarise(records, n)
+        records, _ = evaluate(s.policy, s.tokenizer, problems, protocol, s.stop_ids, desc=f"step {s.step}: {name}")
+        line["benchmarks"][name] = summarise(records)
     append_line(out / "evaluations.jsonl", line)
 
 
@@ -329,7 +348,7 @@ def parse(argv=None):
 
     config = parsed({})
     if not config.resume:
-        config, _ = fill(config)
+        fill(config)
         out = Path(config.out or f"runs/{time.strftime('%Y%m%d-%H%M%S')}")
         if any((out / name).exists() for name in ("config.json", "metrics.jsonl")):
             raise FileExistsError(f"{out} holds a run: give another --out, or --resume to go on with it")
@@ -340,7 +359,7 @@ def parse(argv=None):
         raise FileNotFoundError(f"--resume: no run in {Path(config.out or 'runs').resolve()} (looked for config.json)")
     out = max(runs, key=lambda run: (run / "config.json").stat().st_mtime)
     stored = json.loads((out / "config.json").read_text())
-    config, _ = fill(parsed(stored | {"resume": False, "out": str(out)}))
+    config = fill(parsed(stored | {"resume": False, "out": str(out)}))
     changed = [k for k, v in asdict(config).items() if k in stored and v != stored[k] and k not in MAY_CHANGE]
     if changed:
         told = ", ".join(f"{k}: {stored[k]} -> {getattr(config, k)}" for k in changed)
@@ -407,7 +426,8 @@ def main(argv=None):
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         config, out, checkpoint = parse(argv)
-        print(f"run {out}: " + " ".join(f"{k}={v}" for k, v in asdict(config).items() if v is not None))
+        options = " ".join(f"{k}={v}" for k, v in asdict(config).items() if v is not None)
+        print(f"run {out} (recipe {recipe_of(config)}): {options}", flush=True)
         state = start(config, checkpoint)
     except (ValueError, OSError) as error:
         sys.exit(f"train.py: {error}")

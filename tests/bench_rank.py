@@ -28,7 +28,7 @@ from rank import effective_rank, rank_metrics  # noqa: E402
 STRIDE, WINDOW = 40, 512
 CELLS = [(t, d) for d in (64, 896, 3584) for t in (64, 512, 1536, 4096)]
 QUICK = [(64, 64), (512, 64), (1536, 64), (64, 896), (512, 896), (512, 3584)]
-AFFORDABLE = 3e12  # flops of per-prefix work above which it is extrapolated
+AFFORDABLE = 1e12  # flops of per-prefix work above which it is extrapolated
 
 
 def states(t, d, seed=0):
@@ -77,7 +77,7 @@ def release(z):
 
 
 def per_prefix(rank_of, z, ends, flops):
-    """Seconds for rank_of at every end, the ranks (None if extrapolated by integrating over five prefixes)."""
+    """Seconds for rank_of at every end, and the ranks. Long ones: mean of five sampled prefixes x K, ranks None."""
     sample = ends if flops <= AFFORDABLE else ends[len(ends) // 5 - 1::len(ends) // 5][:5]
     seconds, ranks = [], []
     for n in sample:
@@ -144,7 +144,7 @@ def bench_cell(t, d, repeats):
 
 
 def bench_cuda():
-    """384 responses of 1536 x 3584 in bfloat16 on a GPU, whole and windowed. Written without a GPU at hand: not run yet."""
+    """384 responses of 1536 x 3584 in bfloat16 on a GPU, with and without a window. No GPU was at hand: not run yet."""
     hidden = torch.stack([states(1536, 3584, seed) for seed in range(4)]).cuda().repeat(96, 1, 1)
     hidden += 0.01 * torch.randn_like(hidden)
     mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device="cuda")
@@ -167,7 +167,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the six cells that take seconds, fewer repeats")
     parser.add_argument("--cells", nargs="+", metavar="TxD", help="these cells, such as 512x3584 64x64")
-    parser.add_argument("--repeats", type=int, help="alternating runs per cell (default 5; 3 if quick or large; 1 if huge)")
+    parser.add_argument("--repeats", type=int, help="alternating runs per cell (default 5, 3 or 1 by size)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cuda", action="store_true", help="time 384 responses of 1536 x 3584 on a GPU instead")
     args = parser.parse_args()

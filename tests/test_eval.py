@@ -2,26 +2,20 @@ import itertools
 import json
 import math
 import random
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
 import eval as evaluation  # `eval` is also a builtin
 from data import Problem
-from eval import (
-    Protocol,
-    batches,
-    compare,
-    evaluate,
-    interval,
-    main,
-    majority,
-    pass_at_k,
-    read_samples,
-    summarise,
-    write_lines,
-)
+from eval import Protocol, batches, compare, evaluate, interval, main, majority, paper_n, pass_at_k
+from eval import read_samples, summarise, write_samples
 
+ROOT = Path(__file__).resolve().parent.parent
 PROTOCOL = Protocol(template="plain", n=3, temperature=1.0, top_p=1.0, max_new_tokens=20, seed=0, batch=12, stride=4)
 
 
@@ -81,7 +75,7 @@ def test_a_summary_is_the_hand_computed_one():
         record("b", 0, False, None),
         record("b", 1, False, "3"),
     ]
-    s = summarise(records, 2)
+    s = summarise(records)
     assert (s["problems"], s["n"], s["pass@1"], s["pass@2"], s["maj@2"]) == (2, 2, 0.25, 0.5, 0.25)
     assert (s["truncated"], s["no_answer"], s["too_long"], s["length"]) == (0.25, 0.25, 0, 4)
     assert s["correct"] == {"er": 2.0, "erv": None, "era": None}
@@ -92,32 +86,36 @@ def problems_for(n=9):
 
 
 def test_an_interrupted_evaluation_goes_on_to_the_same_samples(policy, tokenizer, tmp_path):
-    want = evaluate(policy, tokenizer, problems_for(), PROTOCOL, {0}, tmp_path / "whole.jsonl")
-    written = (tmp_path / "whole.jsonl").read_text()
-    assert read_samples(tmp_path / "whole.jsonl") == want and len(want) == 27
+    want, means = evaluate(policy, tokenizer, problems_for(), PROTOCOL, {0}, out=tmp_path)
+    file = tmp_path / "samples.0.jsonl"
+    written = file.read_text()
+    assert read_samples(file) == want and len(want) == len(means) == 27
     for cut in range(0, len(written), 997):  # at any byte: between batches, within one, within a line
-        (tmp_path / "cut.jsonl").write_text(written[:cut])
-        assert evaluate(policy, tokenizer, problems_for(), PROTOCOL, {0}, tmp_path / "cut.jsonl") == want
-        assert sorted((tmp_path / "cut.jsonl").read_text().split("\n")) == sorted(written.split("\n"))
+        file.write_text(written[:cut])
+        again, same = evaluate(policy, tokenizer, problems_for(), PROTOCOL, {0}, out=tmp_path)
+        assert again == want and torch.equal(same, means)
+        assert set(file.read_text().split("\n")) == set(written.split("\n"))
 
 
 def test_finished_batches_are_not_sampled_twice(policy, tokenizer, tmp_path, monkeypatch):
-    evaluate(policy, tokenizer, problems_for(), PROTOCOL, {0}, tmp_path / "s.jsonl")
-    kept = (tmp_path / "s.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "s.jsonl").write_text("".join(kept[:15]) + kept[15][:20])  # one batch of 12 is whole
+    evaluate(policy, tokenizer, problems_for(), PROTOCOL, {0}, out=tmp_path)
+    kept = (tmp_path / "samples.0.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "samples.0.jsonl").write_text("".join(kept[:15]) + kept[15][:20])  # one batch of 12 is whole
     sampled, original = [], evaluation.sample_batch
     monkeypatch.setattr(evaluation, "sample_batch", lambda *a: sampled.append(len(a[2])) or original(*a))
-    evaluate(policy, tokenizer, problems_for(), PROTOCOL, {0}, tmp_path / "s.jsonl")
+    evaluate(policy, tokenizer, problems_for(), PROTOCOL, {0}, out=tmp_path)
     assert sampled == [4, 1]
 
 
 def test_a_prompt_that_does_not_fit_is_scored_wrong_and_counted(policy, tokenizer):
     long = Problem("(" * 600, "1", "sums", "sums-long")
-    records = evaluate(policy, tokenizer, [long, *problems_for(2)], PROTOCOL, {0})
-    s = summarise(records, 3)
+    records, means = evaluate(policy, tokenizer, [long, *problems_for(2)], PROTOCOL, {0})
+    s = summarise(records)
+    assert len(means) == 6
     assert s["too_long"] == 1 and s["problems"] == 3
     assert [r["correct"] for r in records if r["id"] == "sums-long"] == [False] * 3
-    assert summarise(evaluate(policy, tokenizer, [long], PROTOCOL, {0}), 3)["length"] is None
+    alone, none = evaluate(policy, tokenizer, [long], PROTOCOL, {0})
+    assert summarise(alone)["length"] is None and none is None
 
 
 def test_batches_hold_every_problem_once_longest_prompts_first():
@@ -133,8 +131,8 @@ def evaluated(folder, shares, protocol=None, n=4, seed=0, source="s"):
     records = [
         record(f"p{i}", j, rng.random() < share, source=source) for i, share in enumerate(shares) for j in range(n)
     ]
-    write_lines(folder / "samples.jsonl", records, "w")
-    began = {"protocol": protocol or {"n": n, "temperature": 1.0, "seed": seed}, "benchmarks": {source: len(shares)}}
+    write_samples(folder / "samples.jsonl", records)
+    began = {"protocol": protocol or {"n": n, "temperature": 1.0, "seed": seed}, "problems": {source: len(shares)}}
     (folder / "results.json").write_text(json.dumps(began))
     return folder
 
@@ -175,6 +173,66 @@ def test_the_command_line_evaluates_a_file_and_says_what_it_did(tmp_path, monkey
     with pytest.raises(SystemExit, match="nothing to resume"):
         main([*command, "--resume", "--temperature", "0.5"])
     main([*command, "--resume"])
+    assert len(read_samples(tmp_path / "done" / "samples.jsonl")) == 8  # nothing was sampled twice
+    assert set(results["benchmarks"]["own"]["dataset"]) == {"er", "erv", "era"}
+
+
+def test_several_sets_are_pooled_under_their_common_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main("--bench toy --n 1 --limit 2 --out done".split())
+    assert "toy pooled" in capsys.readouterr().out
+    results = json.loads((tmp_path / "done" / "results.json").read_text())["benchmarks"]
+    assert results["toy pooled"]["problems"] == 16 and results["toy-3"]["problems"] == 2
+
+
+def test_kill_minus_nine_and_resume_end_in_the_samples_of_an_uninterrupted_run(tmp_path):
+    command = [sys.executable, str(ROOT / "eval.py"), "--bench", "toy", "--n", "2", "--limit", "24", "--batch", "16"]
+    subprocess.run([*command, "--out", "whole"], cwd=tmp_path, check=True, capture_output=True)
+    victim = subprocess.Popen([*command, "--out", "cut"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    part = tmp_path / "cut" / "samples.0.jsonl"
+    while not (part.exists() and part.read_text().count("\n") >= 32):
+        time.sleep(0.01)
+        assert victim.poll() is None
+    victim.kill()
+    victim.wait()
+    assert not (tmp_path / "cut" / "results.json").exists()
+    subprocess.run([*command, "--out", "cut", "--resume"], cwd=tmp_path, check=True, capture_output=True)
+    whole, cut = ((tmp_path / name / "samples.jsonl").read_text() for name in ("whole", "cut"))
+    assert whole == cut and whole.count("\n") == 8 * 24 * 2
+    results = [json.loads((tmp_path / name / "results.json").read_text())["benchmarks"] for name in ("whole", "cut")]
+    assert results[0] == results[1]
+
+
+def test_two_processes_give_the_samples_of_one(tmp_path):
+    options = "--bench toy --samples 2 --limit 6 --batch 8".split()
+    one = [sys.executable, str(ROOT / "eval.py"), *options, "--out", "one"]
+    two = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29531"]
+    subprocess.run(one, cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(
+        [*two, str(ROOT / "eval.py"), *options, "--out", "two"], cwd=tmp_path, check=True, capture_output=True
+    )
+    for a, b in zip(*(read_samples(tmp_path / name / "samples.jsonl") for name in ("one", "two")), strict=True):
+        ranks = [[r.pop(m) for m in ("er", "erv", "era")] for r in (a, b)]
+        assert a == b and ranks[0] == pytest.approx(ranks[1], rel=1e-9)  # BLAS rounds by its number of threads
+
+
+def test_samples_with_any_characters_come_back_from_their_file(tmp_path):
+    odd = [record("a", 0, False, answer="\u2028 \x85 \r \n \x00 é 中")]
+    write_samples(tmp_path / "s.jsonl", odd)
+    assert read_samples(tmp_path / "s.jsonl") == odd
+
+
+def test_the_papers_number_of_samples():
+    sets = {
+        "aime24": 30,
+        "amc23": 40,
+        "math24o": 21,
+        "OlymMATH-EN-HARD": 100,
+        "BeyondAIME": 100,
+        "gaokao2024_I": 14,
+        "gsm8k": 1319,
+    }
+    assert [paper_n(*s) for s in sets.items()] == [256, 256, 256, 32, 32, 16, 1]
 
 
 @pytest.mark.parametrize("options, message", [

@@ -47,7 +47,11 @@ def test_what_a_killed_save_left_is_no_checkpoint_and_is_cleaned(policy, tokeniz
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-3", "checkpoint-9x"]
 
 
-def test_several_processes_are_refused_for_now(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RuntimeError, match="one process"):
-        parallel.setup()
+def test_one_process_is_a_world_of_its_own(capsys):
+    world = parallel.setup()
+    assert (world.rank, world.size, world.quiet, world.gather([1, 2])) == (0, 1, None, [1, 2])
+    world.barrier()
+    world.close()
+    world.say("said once")
+    parallel.World(1, 2, world.device).say("not said")
+    assert capsys.readouterr().out == "said once\n"

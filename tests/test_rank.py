@@ -11,6 +11,15 @@ from rank import dataset_metrics, effective_rank, mean_states, prefix_effective_
 NAN = float("nan")
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The small SVDs of the oracle take ten times longer with two BLAS threads on busy cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def svd_rank(z):
     """ER by its definition: singular values of the centred rows, in float64."""
     z = z.double() - z.double().mean(0)
@@ -104,7 +113,7 @@ def test_rank_ignores_shift_scale_and_rotation_and_lies_within_its_bounds():
     z = torch.randn(30, 12, dtype=torch.float64, generator=g)
     base = effective_rank(z)
     turn = torch.linalg.qr(torch.randn(12, 12, dtype=torch.float64, generator=g))[0]
-    for changed in (z + 100, z * 1e-150, z * 1e150, z @ turn):
+    for changed in (z + 100, z * 1e-200, z * 1e200, z @ turn):
         assert error(effective_rank(changed), base) < 1e-9
     assert 1 <= base <= 12
 
@@ -114,7 +123,7 @@ def test_degenerate_responses_have_rank_one(method):
     t, d, stride = 40, 16, 4
     g = torch.Generator().manual_seed(0)
     cases = {
-        "constant": torch.full((t, d), 0.1, dtype=torch.float64),
+        "constant": torch.randn(d, dtype=torch.float64, generator=g).expand(t, d),
         "zero": torch.zeros(t, d, dtype=torch.float64),
         "rank one": torch.outer(*(torch.randn(n, dtype=torch.float64, generator=g) for n in (t, d))),
     }
@@ -127,10 +136,11 @@ def test_degenerate_responses_have_rank_one(method):
 @pytest.mark.parametrize("method", ["exact", "fast"])
 def test_constant_or_faint_beginning_is_not_drowned_by_a_large_end(method):
     g = torch.Generator().manual_seed(0)
-    quiet, loud = torch.randn(9, 32, generator=g) * 1e-5, torch.randn(20, 32, generator=g)
+    quiet, loud = torch.randn(9, 32, generator=g) * 1e-7, torch.randn(20, 32, generator=g)
     for start in (quiet, torch.zeros_like(quiet)):
         z = torch.cat([start, loud])
-        assert_close(rank_metrics(z[None], all_true(1, 29), 4, method=method), [svd_metrics(z, 4)], method)
+        got = rank_metrics(z[None], all_true(1, 29), 4, method=method)
+        assert error(torch.cat(got), svd_metrics(z, 4)) < 1e-5  # sigma below 1e-7 sigma_max, here 9 of 28, is lost
 
 
 @pytest.mark.parametrize("t", [0, 1, 2, 4, 5, 8, 9, 12, 13])

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import toy
-from rollout import check_head, generate, inverse_cdf, micro_batches, sample_seed, score, uniforms
+from rollout import Policy, check_head, generate, inverse_cdf, micro_batches, sample_seed, score, uniforms
 
 
 @pytest.fixture
@@ -129,3 +129,21 @@ def test_bad_input_is_refused(policy):
         generate(policy, [[1], []], [0, 1], 5, {0}, 0)
     with pytest.raises(ValueError, match="max_new_tokens"):
         generate(policy, [[1]], [0], 0, {0}, 0)
+
+
+def test_the_states_of_any_layer_can_be_looked_at_and_log_probs_do_not_change(policy, tokenizer, prompts):
+    r = sample(policy, tokenizer, prompts)
+    want = score(policy, r)[0]
+    P = r.ids.shape[1] - r.mask.shape[1]
+    i = int(r.attention[:, :P].all(1).nonzero()[0])  # a row without padding before it
+    n = int(r.mask[i].sum())
+    hidden_states = policy.lm(r.ids[i : i + 1], output_hidden_states=True).hidden_states
+    for layer in (0, 1, 2):
+        looked = Policy(policy.lm, layer)
+        logp, _, states = score(looked, r)
+        assert torch.equal(logp, want)
+        torch.testing.assert_close(states[i, :n], hidden_states[layer][0, P - 1 : P - 1 + n], atol=1e-4, rtol=1e-4)
+        again = sample(looked, tokenizer, prompts, keep_states=True)
+        torch.testing.assert_close(again.states, states, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="layer 3"):
+        Policy(policy.lm, 3)
