@@ -395,7 +395,7 @@ def render(tokenizer, question: str, template: str) -> list[int]:
 
 
 def check(bench_dir: str, name: str) -> tuple[int, list[Problem], list[Problem]]:
-    """Rows of a benchmark in a folder, the Problems whose gold is not understood, and those whose boxed gold is wrong."""
+    """Rows of a benchmark in a folder, its Problems whose gold is not understood, those whose boxed gold is wrong."""
     problems = load_benchmark(name, bench_dir=bench_dir)[name]
     wrong = [p for p in problems if not verifier.verify(f"\\boxed{{{p.answer}}}", p.answer)]
     return len(problems), not_understood(problems), wrong

@@ -53,6 +53,7 @@ class Config:
     bench_dir: str | None = knob("read <folder>/<name>/test.jsonl instead of the network")
     seed: int = knob("of the sampler", 0)
     batch: int = knob("responses sampled together; 64 to 1024, less for large models", 256)
+    threads: int | None = knob("CPU threads; default 1 for toy, else torch's own choice")
     stride: int | None = knob("tokens between the prefixes of ERV and ERA; default 4 for toy, else 40")
     rank_layer: int = knob("ranks from which layer: -1 the final norm's output, 0 embeddings, k block k", -1)
     last_number: bool = knob("without a box or the like, accept the last number as the answer", False)
@@ -416,9 +417,9 @@ def run(config):
     from rollout import Policy, check_head
     from toy import MAX_NEW_TOKENS, STRIDE
 
-    world = setup()
     path, said = resolve_model(config.model)
     toy = config.bench == "toy"
+    world = setup(config.threads or (1 if toy else None))
 
     def default(value, for_toy, otherwise):
         return value if value is not None else for_toy if toy else otherwise

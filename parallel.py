@@ -1,14 +1,20 @@
-"""Processes and checkpoints: what a run needs to know of the machine, and what it leaves on disk.
+"""Processes, shards and checkpoints: what a run needs to know of the machines, and what it leaves on disk.
 
-How it differs from the textbook. A checkpoint is everything (weights, optimizer, baseline, random state, configuration,
+How it differs from the textbook. (1) The calls read the same on one process, where most of them do nothing. (2) Weights
+are split over the processes (FSDP2: each holds 1 / size of weights, gradient and AdamW state in float32, and gathers a
+block in bfloat16 as it needs it), but `unsharded` gathers all of them for sampling, where processes must be free to
+finish at different times. (3) A checkpoint is everything (weights, optimizer, baseline, random state, configuration,
 prompt template), written to a temporary folder, flushed, and renamed: a folder called checkpoint-N is complete or it
-does not exist, whatever was killed when. Its model part is a Hugging Face folder that plain `from_pretrained` loads.
+does not exist, whatever was killed when. Plain `from_pretrained` loads its model part; its optimizer part can be read by
+another number of processes.
 
     DIR/checkpoint-N/config.json, model.safetensors, tokenizer files     the model
                      run.json                                            step, template and configuration
-                     state.pt                                            optimizer, baseline, random state
+                     state.pt                                            baseline, random state
+                     optimizer/                                          AdamW state, a file for each process
 """
 
+import contextlib
 import json
 import math
 import os
@@ -17,10 +23,12 @@ import shutil
 import signal
 import sys
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import distributed
 
 
 @dataclass(frozen=True)
@@ -42,30 +50,51 @@ class World:
 
     def barrier(self):
         if self.size > 1:
-            torch.distributed.barrier()
+            distributed.barrier()
 
     def gather(self, items):
         """The lists of all processes joined in the order of ranks, on every process."""
         if self.size == 1:
             return items
         lists = [None] * self.size
-        torch.distributed.all_gather_object(lists, items)
+        distributed.all_gather_object(lists, items)
         return [item for part in lists for item in part]
 
-    def close(self):
+    def sum(self, x):
+        """Tensor x added up over the processes, on every process."""
         if self.size > 1:
-            torch.distributed.destroy_process_group()
+            distributed.all_reduce(x := x.clone())
+        return x
+
+    def agree(self, what, value, error=None):
+        """ValueError on every process if one has an error (its text), or another value than the first."""
+        seen = self.gather([(value, error)])
+        for rank, (other, error) in enumerate(seen):
+            if error:
+                raise ValueError(error if self.size == 1 else f"{error} (rank {rank})")
+            if other != seen[0][0]:
+                raise ValueError(f"rank {rank} sees other {what} than rank 0: {other} instead of {seen[0][0]}")
+
+    def close(self):
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
-def setup():
-    """The World of this process: one, or what torchrun says (RANK, LOCAL_RANK, WORLD_SIZE)."""
+def setup(threads=None):
+    """The World of this process: one, or what torchrun says (RANK, LOCAL_RANK, WORLD_SIZE); `threads` CPU threads."""
+    if threads:
+        torch.set_num_threads(threads)
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
-    if size > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    if (size > 1 or device.type == "cuda") and not distributed.is_initialized():
+        alone = {} if size > 1 else {"store": distributed.HashStore(), "rank": 0, "world_size": 1}
+        try:
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", **alone)
+        except distributed.DistNetworkError as error:
+            raise OSError(f"rank {rank} cannot join the others (is MASTER_PORT in use?): {error}") from error
     return World(rank, size, device)
 
 
@@ -87,6 +116,88 @@ def load_model(name, device, dtype=torch.float32):
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # never asked for: masks say what was sampled
     return model, tokenizer
+
+
+def check_memory(name, world, reference=False):
+    """ValueError if training this model cannot fit, before it is loaded: what it needs and what there is, in GiB.
+
+    Per parameter: 16 bytes over all processes (float32 weight, gradient and two AdamW moments; 4 more for a KL
+    reference), and on each process the copy to sample with (2 bytes on a GPU, 4 on a CPU). Activations, cache and
+    logits come on top. On CPU, and while loading, each process of the machine holds 4 bytes per parameter as well.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except OSError:
+        return  # load_model says what is missing
+    with torch.device("meta"):
+        parameters = AutoModelForCausalLM.from_config(config).num_parameters()
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    split = (20 if reference else 16) / world.size
+    needs, there = {}, {}
+    if world.device.type == "cuda":
+        needs["GPU"], there["GPU"] = split + 2, torch.cuda.mem_get_info()[0]
+        needs["host"] = 4 * local
+    else:
+        needs["host"] = (split + (4 if world.size > 1 else 0)) * local
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        there["host"] = 1024 * int(re.search(r"MemAvailable:\s+(\d+)", meminfo.read_text())[1])
+    for kind, available in there.items():
+        if needs[kind] * parameters > available:
+            raise ValueError(
+                f"model {name}: {parameters / 1e9:.2f} billion parameters on {world.size} processes need "
+                f"{needs[kind] * parameters / 2**30:.1f} GiB of {kind} memory, before activations, and "
+                f"{available / 2**30:.1f} GiB are free: take more processes (--nproc_per_node, --nnodes) or less model"
+            )
+
+
+def shard(policy, world):
+    """Split a module's weights over the processes, block by block (FSDP2). One CPU process keeps them as they are.
+
+    On a GPU blocks compute in bfloat16; weights and the sum of gradients stay float32.
+    """
+    if not distributed.is_initialized():
+        return policy
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    cuda = world.device.type == "cuda"
+    precision = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if cuda else MixedPrecisionPolicy()
+    for block in blocks(policy):
+        fully_shard(block, mp_policy=precision)
+    return fully_shard(policy, mp_policy=precision, reshard_after_forward=False)
+
+
+def blocks(policy):
+    """The transformer blocks of a model: modules of the classes that it says must not be split."""
+    names = set(policy.lm._no_split_modules or ())
+    return [module for module in policy.modules() if type(module).__name__ in names]
+
+
+def recompute(policy):
+    """Keep no activations inside blocks for the backward pass, but compute them again: memory for a third more time."""
+    from torch.distributed._composable import checkpoint
+
+    for block in blocks(policy):
+        checkpoint(block)
+
+
+@contextlib.contextmanager
+def unsharded(*policies):
+    """All weights on each process meanwhile, so that they may call the model at different times, and differently often.
+
+    Without gradients only.
+    """
+    parts = [m for p in policies if p for m in p.modules() if hasattr(m, "set_reshard_after_forward")]  # FSDP's
+    roots = {id(p) for p in policies}
+    for part in parts:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    yield
+    for part in parts:
+        part.reshard()
+        part.set_reshard_after_forward(id(part) not in roots, recurse=False)
 
 
 def stop_ids(model, tokenizer):
@@ -141,31 +252,58 @@ def flush(path):
         os.close(handle)
 
 
-def save_checkpoint(folder, step, model, tokenizer, run, state, keep):
-    """Write DIR/checkpoint-<step>, then remove all but the newest `keep`; returns its path.
+def save_checkpoint(folder, policy, optimizer, tokenizer, run, state, keep, world):
+    """Write DIR/checkpoint-<step>, then remove all but the newest `keep`; returns its path. All processes call it.
 
-    run: JSON-able; state: tensors and plain containers. OSError (disk full, no permission): nothing but the temporary
-    folder is touched, older checkpoints stay.
+    run: JSON-able, with its "step"; state: tensors and plain containers. OSError (disk full, no permission): nothing
+    but the temporary folder is touched, older checkpoints stay.
     """
+    from torch.distributed import checkpoint as dcp
+    from torch.distributed.checkpoint import state_dict
+
     folder = Path(folder)
-    final = folder / f"checkpoint-{step}"
-    temporary = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=folder))
+    final = folder / f"checkpoint-{run['step']}"
+    whole = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights = state_dict.get_model_state_dict(policy, options=whole)  # on rank 0 only
+    once, again = ({name for name, _ in policy.named_parameters(remove_duplicate=r)} for r in (True, False))
+    weights = {k.removeprefix("lm."): v for k, v in weights.items() if k not in again - once}  # tied weights once
+    temporary = Path(
+        world.gather([tempfile.mkdtemp(prefix=".checkpoint-", dir=folder) if world.rank == 0 else None])[0]
+    )
     try:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        (temporary / "run.json").write_text(json.dumps(run, indent=1))
-        torch.save(state | {"torch_rng": torch.get_rng_state()}, temporary / "state.pt")
-        for path in temporary.iterdir():
-            flush(path)
-        flush(temporary)
-        temporary.chmod(0o755)
-        temporary.rename(final)
-        flush(folder)
+        with distributed_storage():
+            held = state_dict.get_optimizer_state_dict(policy, optimizer)
+            dcp.save(held, checkpoint_id=temporary / "optimizer", no_dist=world.size == 1)
+        if world.rank == 0:
+            policy.lm.save_pretrained(temporary, state_dict=weights)
+            tokenizer.save_pretrained(temporary)
+            (temporary / "run.json").write_text(json.dumps(run, indent=1))
+            torch.save(state | {"torch_rng": torch.get_rng_state()}, temporary / "state.pt")
+            for path in [*temporary.rglob("*"), temporary]:
+                flush(path)
+            temporary.chmod(0o755)
+            temporary.rename(final)
+            flush(folder)
+            for _, old in checkpoints(folder)[:-keep]:
+                shutil.rmtree(old)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    for _, old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+        if world.rank == 0:
+            shutil.rmtree(temporary, ignore_errors=True)
+    world.barrier()
     return final
+
+
+@contextlib.contextmanager
+def distributed_storage():
+    """torch.distributed.checkpoint with failures that are an OSError, and without its warning on a single process."""
+    from torch.distributed.checkpoint import CheckpointException
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            yield
+        except CheckpointException as error:
+            raise OSError("; ".join(f"rank {rank}: {cause}" for rank, (cause, _) in error.failures.items())) from error
 
 
 def clean(folder):
@@ -174,9 +312,16 @@ def clean(folder):
         shutil.rmtree(path)
 
 
-def load_state(checkpoint, device):
-    """The `state` of a checkpoint; the random state of torch is put back."""
-    state = torch.load(Path(checkpoint) / "state.pt", map_location=device, weights_only=True)
+def load_state(checkpoint, policy, optimizer, world):
+    """The `state` of a checkpoint; the optimizer's moments and the random state of torch are put back."""
+    from torch.distributed import checkpoint as dcp
+    from torch.distributed.checkpoint import state_dict
+
+    held = state_dict.get_optimizer_state_dict(policy, optimizer)
+    with distributed_storage():
+        dcp.load(held, checkpoint_id=Path(checkpoint) / "optimizer", no_dist=world.size == 1)
+    state_dict.set_optimizer_state_dict(policy, optimizer, held)
+    state = torch.load(Path(checkpoint) / "state.pt", map_location=world.device, weights_only=True)
     torch.set_rng_state(state.pop("torch_rng").cpu())
     return state
 
@@ -184,17 +329,18 @@ def load_state(checkpoint, device):
 class StopAtStepEnd:
     """Ctrl-C and SIGTERM wait for the end of the `with` block: `asked` is then True.
 
-    A second one ends the program at once, in the middle of a step, whose state is therefore not saved.
+    A second Ctrl-C ends the program at once, in the middle of a step, whose state is therefore not saved.
     """
 
     def __init__(self):
         self.asked = False
 
     def _note(self, number, frame):
-        if self.asked:
+        if self.asked and number == signal.SIGINT:
             raise SystemExit("\nstopped inside a step: go on from the last checkpoint with --resume")
+        if not self.asked and not int(os.environ.get("RANK", 0)):
+            print("\nstopping after this step; Ctrl-C to stop at once, back to the last checkpoint", file=sys.stderr)
         self.asked = True
-        print("\nstopping after this step; once more to stop at once, back to the last checkpoint", file=sys.stderr)
 
     def __enter__(self):
         self.previous = [signal.signal(s, self._note) for s in (signal.SIGINT, signal.SIGTERM)]

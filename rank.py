@@ -204,7 +204,7 @@ def _metrics(hidden, mask, chunk, t, stride, window, method):
     return torch.stack([er, *_changes(m, (length.clamp_max(window) - 1) // stride)]), finite
 
 
-def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
+def rank_metrics(hidden, mask, stride=40, window=None, method="auto", threads=None):
     """hidden [B, T, D] floating, mask [B, T] bool -> RankMetrics of the states where mask is True, in order.
 
     stride   s, states between prefixes
@@ -212,11 +212,12 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
              always sees the whole. ERV needs 2 s + 1 states, ERA 3 s + 1: with fewer they are NaN
     method   "exact", "fast" (to 1e-6), or "auto": fast on CUDA (reckoned, not measured), the cheaper on CPU (measured):
              exact up to some 26 prefixes and wherever T is far above D
+    threads  on CPU, this many share the responses, each with one BLAS thread (two BLAS threads make small eigensolves
+             3 to 30 times slower); default torch.get_num_threads(). If that is above 1, it is 1 meanwhile, for the
+             whole process, and put back
 
     States where mask is False may hold anything. No True state: ER = 1. NaN or Inf in a response: its metrics are NaN
     and a RuntimeWarning names it. ValueError: wrong shape or dtype, stride < 1, window < 2 strides, unknown method.
-    On CPU, torch.get_num_threads() threads of one BLAS thread each share the responses: two BLAS threads made small
-    eigensolves 3 to 30 times slower. torch's thread count, global to the process, is 1 meanwhile, and restored.
 
     >>> er, erv, era = rank_metrics(torch.eye(7)[None], torch.ones(1, 7, dtype=torch.bool), stride=2)  # m = 2, 4, 6
     >>> [round(x.item(), 9) for x in (er, erv, era)]
@@ -234,7 +235,8 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
         raise ValueError(f"method must be auto, exact or fast, got {method!r}")
     hidden, mask = _device_with_float64(hidden), _device_with_float64(mask)
     length = mask.sum(1).tolist()
-    threads = torch.get_num_threads() if hidden.device.type == "cpu" else 1
+    blas = torch.get_num_threads()
+    threads = (threads or blas) if hidden.device.type == "cpu" else 1
     metrics = torch.empty(3, len(length), dtype=torch.float64, device=hidden.device)
     finite = torch.empty(len(length), dtype=torch.bool, device=hidden.device)
 
@@ -256,7 +258,7 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(run, chunks))
         finally:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(blas)
     else:
         list(map(run, chunks))
     bad = (~finite).nonzero()[:, 0].tolist()

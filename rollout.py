@@ -12,6 +12,7 @@ asked.
 
 One forward gives all that training needs of a response: the hidden state z_t (final layer, after the final norm) at the
 position that *predicts* token t is what the LM head turns into the log-prob of token t, and what rank.py looks at.
+`generate` catches both as it samples; `score` computes them anew for the whole response, and defines them.
 
 Symbols: N prompts, B = N x samples responses, P longest prompt, T longest response, D hidden width, V vocabulary.
 """
@@ -21,8 +22,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from grpo import token_logprobs
+
+LOGITS = 2**25  # logits in float32 at a time where log-probs are asked for: 128 MiB, and some copies
 
 
 class Policy(nn.Module):
@@ -51,7 +55,8 @@ class Policy(nn.Module):
         """ids [b, L] are the last L of the positions that attention [b, L + cached] knows; 0 marks padding.
 
         Without targets: (logits [b, V] of the next token, its state [b, D]). With targets [b, T], the last T tokens of
-        ids: (log-probs [b, T], entropies [b, T], states [b, T, D]), the first two float32 at `temperature`.
+        ids: (log-probs [b, T], entropies [b, T], states [b, T, D]), the first two float32 at `temperature`, 0 on
+        padding; never are all the logits [b, T, V] in memory.
         """
         positions = (attention.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         out = self.lm.base_model(
@@ -63,7 +68,26 @@ class Policy(nn.Module):
         if targets is None:
             return self.logits(final[:, -1]), seen[:, -1]
         before = slice(-targets.shape[1] - 1, -1)  # the state before a token predicts it
-        return *token_logprobs(self.logits(final[:, before]) / temperature, targets), seen[:, before]
+        real = attention[:, -targets.shape[1] :].bool()  # [b, T]
+        values = self.token_logprobs(final[:, before][real], targets[real], temperature)
+        return *(v.new_zeros(real.shape).masked_scatter(real, v) for v in values), seen[:, before].clone()
+
+    def token_logprobs(self, states, targets, temperature):
+        """grpo.token_logprobs of targets [n] given final states [n, D]: LOGITS numbers at a time, forward and backward.
+
+        The backward pass computes each piece's logits again instead of keeping them (activation checkpointing).
+        """
+
+        def piece(states, targets):
+            return token_logprobs(self.logits(states) / temperature, targets)
+
+        rows = max(1, LOGITS // self.lm.get_output_embeddings().weight.shape[0])
+        if len(targets) <= rows:
+            return piece(states, targets)
+        pieces = [
+            checkpoint(piece, *part, use_reentrant=False) for part in zip(states.split(rows), targets.split(rows))
+        ]
+        return [torch.cat(values) for values in zip(*pieces)]
 
 
 def check_head(policy):
@@ -92,7 +116,8 @@ class Rollout:
     ids: torch.Tensor  # [B, P + T] int64: padding, prompt, response, padding
     attention: torch.Tensor  # [B, P + T] int64: 1 on prompt and sampled tokens
     mask: torch.Tensor  # [B, T] bool: what was sampled
-    logprobs: torch.Tensor  # [B, T] float32: as the sampler saw them, 0 outside the mask
+    logprobs: torch.Tensor  # [B, T] float32: as the sampler saw them, at its temperature, 0 outside the mask
+    entropy: torch.Tensor  # [B, T] float32: of the distributions (before top_p) that the tokens were drawn from, nats
     finished: torch.Tensor  # [B] bool: ended with a stop token; the others were cut at max_new_tokens
     states: torch.Tensor | None = None  # [B, T, D], where they were asked for: what predicted each token
 
@@ -166,13 +191,14 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, pad_id, temperatu
     out = torch.full((B, max_new_tokens), pad_id, device=device)
     mask = torch.zeros(B, max_new_tokens, dtype=torch.bool, device=device)
     logprobs = torch.zeros(B, max_new_tokens, device=device)
+    entropy = torch.zeros_like(logprobs)
     finished = torch.zeros(B, dtype=torch.bool, device=device)
     states = state.new_zeros(B, max_new_tokens, state.shape[1]) if keep_states else None
     live = torch.arange(B, device=device)  # [b] the rows still in the batch
     for t in range(max_new_tokens):
         token = inverse_cdf(logits, u[live, t], temperature, top_p)
         out[live, t], mask[live, t], attention[live, P + t] = token, True, 1
-        logprobs[live, t] = token_logprobs(logits / (temperature or 1.0), token)[0]
+        logprobs[live, t], entropy[live, t] = token_logprobs(logits / (temperature or 1.0), token)
         if keep_states:
             states[live, t] = state
         ended = torch.isin(token, stops)
@@ -186,7 +212,7 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, pad_id, temperatu
     T = t + 1
     ids = torch.cat([ids.repeat_interleave(samples, 0), out[:, :T]], 1)
     states = states[:, :T] if keep_states else None
-    return Rollout(ids, attention[:, : P + T], mask[:, :T], logprobs[:, :T], finished, states)
+    return Rollout(ids, attention[:, : P + T], mask[:, :T], logprobs[:, :T], entropy[:, :T], finished, states)
 
 
 def micro_batches(rollout, rows, max_tokens):
@@ -211,7 +237,7 @@ def micro_batches(rollout, rows, max_tokens):
         chosen, columns = rows[run], slice(P - p, P + r)
         yield chosen, Rollout(
             rollout.ids[chosen, columns], rollout.attention[chosen, columns], rollout.mask[chosen, :r],
-            rollout.logprobs[chosen, :r], rollout.finished[chosen],
+            rollout.logprobs[chosen, :r], rollout.entropy[chosen, :r], rollout.finished[chosen],
         )  # fmt: skip
 
 
@@ -230,6 +256,6 @@ def score(policy, rollout, temperature=1.0, max_tokens=16384):
         if hidden is None:
             hidden = torch.zeros(B, T, z.shape[-1], dtype=z.dtype, device=z.device)
         r = part.mask.shape[1]
-        logp[rows, :r], entropy[rows, :r] = l.where(part.mask, 0.0), h.where(part.mask, 0.0)
+        logp[rows, :r], entropy[rows, :r] = l, h
         hidden[rows, :r] = z.where(part.mask[..., None], 0.0)
     return logp, entropy, hidden

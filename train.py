@@ -4,26 +4,32 @@
     python train.py --shaping none                          the same run as plain GRPO
     python train.py --out runs/a --resume                   go on after Ctrl-C, a crash or a kill
     python train.py --model Qwen/Qwen2.5-0.5B --data gsm8k  a real model; options left out are the paper's
+    torchrun --nproc_per_node 8 train.py …                  the same on 8 GPUs; the global batch does not change
 
 How it differs from a framework's trainer. One step is one function that reads as the method does. Batches and samples
-are functions of (seed, step, position), so a run that was stopped and resumed ends with the same weights, to the bit on
-one CPU process. Options that are not given take the values of a recipe, `toy` or `paper`; all are printed at the start
-and kept in DIR/config.json. Each step is one line of DIR/metrics.jsonl; an undefined number is null there, never 0.
+are functions of (seed, step, position): a run that was stopped and resumed ends with the same weights, to the bit on
+one CPU process, and a run on several processes sees the prompts and samples of a run on one. Options that are not given
+take the values of a recipe, `toy` or `paper`; all are printed at the start and kept in DIR/config.json. Each step is
+one line of DIR/metrics.jsonl; an undefined number is null there, never 0.
 """
 
 import contextlib
+import functools
 import json
 import math
+import os
 import random
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from data import TEMPLATES, load_benchmark, load_training, render
 
+NAMES = ("er", "erv", "era")
 SHAPINGS = ("verl", "none", "er", "erv", "equal", "shuffled", "entropy", "release")  # shaping.MODES, without torch
 
 
@@ -62,6 +68,8 @@ class Config:
     mask_truncated: bool = knob("leave responses that hit max_new_tokens out of the loss (DAPO)", False)
     max_grad_norm: float = knob("gradients are scaled down to this norm; usually 1", 1.0)
     micro_tokens: int = knob("padded tokens per forward at most; memory, not results", 16384)
+    recompute: bool = knob("gradient checkpointing: less memory for a third more time in the update", False)
+    threads: int | None = knob("CPU threads; 1 for a tiny model, whose threads would mostly wait; default torch's")
     seed: int = knob("of batches, samples and shuffling", 0)
     bench: str | None = knob("benchmark of the table before and after, as in eval.py; 'none' for no table")
     bench_dir: str | None = knob("folder with <name>/test.jsonl for --bench")
@@ -76,12 +84,23 @@ class Config:
 RECIPES = {
     # The embedded default: toy.py
     "toy": dict(data="toy", template="plain", stride=4, steps=40, prompts=32, group=8, max_prompt_tokens=64,
-                max_new_tokens=96, lr=2e-4, kl_coef=0.0, entropy_coef=0.0, bench="toy"),
+                max_new_tokens=96, lr=2e-4, kl_coef=0.0, entropy_coef=0.0, threads=1, bench="toy"),
     # The paper's, for Qwen2.5-7B; its release is the source of what the paper leaves open
     "paper": dict(data="simplerl_level3to5", template="qwen-boxed", stride=40, steps=160, prompts=48, group=4,
                   max_prompt_tokens=512, max_new_tokens=1536, lr=5e-7, kl_coef=0.001, entropy_coef=0.001, bench="none"),
 }  # fmt: skip
-MAY_CHANGE = {"steps", "eval_every", "save_every", "keep", "resume", "out", "micro_tokens", "bench_dir"}  # on resume
+MAY_CHANGE = {
+    "steps",
+    "eval_every",
+    "save_every",
+    "keep",
+    "resume",
+    "out",
+    "micro_tokens",
+    "recompute",
+    "threads",
+    "bench_dir",
+}  # on resume
 
 
 def recipe_of(config):
@@ -106,8 +125,12 @@ def fill(config):
         raise ValueError(f"--alpha {config.alpha} must be at most 1, where only the last batch counts")
     if not config.kappa > 1:
         raise ValueError(f"--kappa {config.kappa} must be above 1: a larger bonus could turn the sign of an advantage")
-    if config.mini_batches > config.prompts:
-        raise ValueError(f"--mini_batches {config.mini_batches} is more than --prompts {config.prompts}")
+    parts = config.mini_batches * int(os.environ.get("WORLD_SIZE", 1))
+    if config.prompts % parts:
+        raise ValueError(
+            f"--prompts {config.prompts} does not divide by --mini_batches {config.mini_batches} x "
+            f"{parts // config.mini_batches} processes = {parts}"
+        )
     if config.window is not None and config.window < 2 * config.stride:
         raise ValueError(f"--window {config.window} must hold two strides of {config.stride} tokens")
     return config
@@ -132,6 +155,7 @@ class State:
     """What a checkpoint holds, and the fixed things around it."""
 
     config: Config
+    world: object  # parallel.World
     policy: object
     tokenizer: object
     optimizer: object
@@ -153,59 +177,123 @@ def batch_of(problems, step, count, seed):
     return [problems[orders[epoch][place]] for epoch, place in positions]
 
 
+def own_places(prompts, mini_batches, rank, size):
+    """Places in the step's batch of this process's prompts: its equal share of each mini-batch.
+
+    >>> own_places(8, 2, rank=1, size=2)
+    [2, 3, 6, 7]
+    """
+    share = prompts // (mini_batches * size)
+    return [(m * size + rank) * share + i for m in range(mini_batches) for i in range(share)]
+
+
 def train_step(s):
-    """One step of VERL on State s; returns the step's line of metrics.jsonl."""
+    """One step of VERL on State s; returns the step's line of metrics.jsonl, the same on all processes."""
     import torch
 
     from grpo import group_advantages
-    from rank import dataset_metrics, mean_states, rank_metrics
+    from parallel import unsharded
+    from rank import dataset_metrics
     from rollout import generate, sample_seed, score
     from shaping import shape_advantages
     from verifier import verify
 
     c, began, phase = s.config, time.perf_counter(), Phases()
-    batch = batch_of(s.problems, s.step, c.prompts, c.seed)
-    with phase("rollout"):
-        seeds = [sample_seed(c.seed, s.step, i, j) for i in range(c.prompts) for j in range(c.group)]
+    places = own_places(c.prompts, c.mini_batches, s.world.rank, s.world.size)
+    batch = [batch_of(s.problems, s.step, c.prompts, c.seed)[i] for i in places]
+    with phase("rollout"), unsharded(s.policy):
+        seeds = [sample_seed(c.seed, s.step, i, j) for i in places for j in range(c.group)]
         prompts, pad = [ids for _, ids in batch], s.tokenizer.pad_token_id
-        rollout = generate(s.policy, prompts, seeds, c.max_new_tokens, s.stop_ids, pad, c.temperature)
-    with phase("verify"):
-        golds = [problem.answer for problem, _ in batch for _ in range(c.group)]
-        R = torch.tensor([float(verify(text, gold)) for text, gold in zip(rollout.texts(s.tokenizer), golds)])  # [B]
-    with phase("score"):
-        old_logp, entropy, hidden = score(s.policy, rollout, c.temperature, c.micro_tokens)  # [B, T] [B, T] [B, T, D]
-        ref_logp = score(s.reference, rollout, c.temperature, c.micro_tokens)[0] if s.reference else None
+        rollout = generate(s.policy, prompts, seeds, c.max_new_tokens, s.stop_ids, pad, c.temperature, keep_states=True)
+    with beside(s.world.device, look, rollout, c) as looked:
+        with phase("verify"):
+            golds = [problem.answer for problem, _ in batch for _ in range(c.group)]
+            R = torch.tensor(
+                [float(verify(text, gold)) for text, gold in zip(rollout.texts(s.tokenizer), golds)]
+            )  # [B]
+        with phase("score"), unsharded(s.policy, s.reference):  # one update: its own forward gives the old log-probs
+            old_logp = score(s.policy, rollout, c.temperature, c.micro_tokens)[0] if c.mini_batches > 1 else None
+            ref_logp = score(s.reference, rollout, c.temperature, c.micro_tokens)[0] if s.reference else None
+        with phase("rank"):
+            metrics, states = looked()
     with phase("rank"):
-        metrics = rank_metrics(hidden, rollout.mask, c.stride, c.window or (512 if c.shaping == "release" else None))
+        means, undefined = batch_means(s.world, metrics)
+        whole = dataset_metrics(torch.cat(s.world.gather([states])))
         A = group_advantages(R.to(rollout.ids.device), c.group, c.scale_std)  # [B]
-        order = torch.randperm(len(A), generator=torch.Generator().manual_seed(sample_seed(c.seed, s.step, "order")))
-        A, shaped = shape_advantages(A, metrics, s.baseline, c.kappa, c.gain, c.shaping, rollout.mask, entropy,
-                                     order=order if c.shaping == "shuffled" else None)  # fmt: skip
-        means = torch.stack([m.nanmean() for m in metrics])
+        seen, order = exchange(s, metrics, places) if c.shaping == "shuffled" else (metrics, None)
+        A, shaped = shape_advantages(
+            A, seen, s.baseline, c.kappa, c.gain, c.shaping, rollout.mask, rollout.entropy, order=order
+        )
         remember(s, means)
-        whole = dataset_metrics(mean_states(hidden, rollout.mask))
     with phase("update"):
         updated = update(s, rollout, A, old_logp, ref_logp)
     s.step += 1
-    line = {"step": s.step} | describe(rollout, R, c.group, entropy, metrics, means, whole) | shaped | updated
+    line = {"step": s.step} | describe(s.world, rollout, R, c.group, shaped) | updated
+    line |= {**dict(zip(NAMES, means.tolist())), **{f"{k}_undefined": n for k, n in zip(NAMES, undefined.tolist())}}
+    line |= {f"dataset_{k}": m.item() for k, m in zip(NAMES, whole)}
     seconds = time.perf_counter() - began
     line |= {"seconds": {**phase, "other": seconds - sum(phase.values())}, "step_seconds": seconds}
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in line.items()}
 
 
-def describe(rollout, R, group, entropy, metrics, means, whole):
-    """The numbers of a step that only look: reward, length, tokens, entropy (nats per token), ranks and their gaps."""
+def look(rollout, c):
+    """RankMetrics of the sampled responses and their mean states [B, D], from the states that the sampler saw."""
+    from rank import mean_states, rank_metrics
+
+    window = c.window or (512 if c.shaping == "release" else None)
+    return rank_metrics(rollout.states, rollout.mask, c.stride, window), mean_states(rollout.states, rollout.mask)
+
+
+@contextlib.contextmanager
+def beside(device, function, *args):
+    """A call that gives function(*args), computed meanwhile on a core that torch leaves idle, if it does."""
+    import torch
+
+    if device.type == "cpu" and torch.get_num_threads() == 1:
+        with ThreadPoolExecutor(1) as pool:
+            yield pool.submit(function, *args).result
+    else:
+        yield functools.partial(function, *args)
+
+
+def exchange(s, metrics, places):
+    """For "shuffled": metrics of the step's N responses [3, N], and whose of them each response here gets [B]."""
+    import torch
+
+    from rollout import sample_seed
+
+    own = torch.stack(metrics, 1).cpu().view(len(places), s.config.group, 3)
+    every = sorted(s.world.gather(list(zip(places, own))), key=lambda item: item[0])
+    every = torch.cat([m for _, m in every])  # [N, 3]
+    generator = torch.Generator().manual_seed(sample_seed(s.config.seed, s.step, "order"))
+    order = torch.randperm(len(every), generator=generator).view(-1, s.config.group)[places].flatten()
+    return every.T.to(s.world.device), order.to(s.world.device)
+
+
+def batch_means(world, metrics):
+    """Of each metric: its mean over all processes' responses that have it, float64 [3], and how many have not [3]."""
+    import torch
+
+    m = torch.stack(metrics)  # [3, B]
+    total, known, unknown = world.sum(torch.stack([m.nansum(1), (~m.isnan()).sum(1), m.isnan().sum(1)]))
+    return total / known, unknown.long()
+
+
+def describe(world, rollout, R, group, shaped):
+    """The numbers of a step that only look, over all processes: reward, length, tokens, entropy (nats per token) …"""
+    import torch
+
     from grpo import equal_groups
 
-    names, tokens = ("er", "erv", "era"), rollout.mask.sum().item()
-    return {
-        "reward": R.mean().item(), "equal_groups": equal_groups(R, group).double().mean().item(),
-        **dict(zip(names, means.tolist())),
-        **{f"{k}_undefined": m.isnan().sum().item() for k, m in zip(names, metrics)},
-        **{f"dataset_{k}": m.item() for k, m in zip(names, whole)},
-        "entropy": entropy.sum().item() / tokens, "length": tokens / len(R), "tokens": tokens,
-        "truncated": 1 - rollout.finished.double().mean().item(),
+    sums = {
+        "reward": R.sum(), "equal_groups": group * equal_groups(R, group).sum(), "length": rollout.mask.sum(),
+        "truncated": (~rollout.finished).sum(), "entropy": rollout.entropy.sum(), "responses": len(R),
     }  # fmt: skip
+    acting = {k: v * len(R) for k, v in shaped.items() if v is not None}
+    summed = world.sum(torch.tensor([float(v) for v in (sums | acting).values()], dtype=torch.float64))
+    line = dict(zip(sums | acting, summed.tolist()))
+    B, tokens = line.pop("responses"), int(line["length"])
+    return shaped | {k: v / B for k, v in line.items()} | {"entropy": line["entropy"] / tokens, "tokens": tokens}
 
 
 def remember(s, means):
@@ -234,23 +322,29 @@ def update(s, rollout, A, old_logp, ref_logp):
 
     c, totals = s.config, {}
     learned = rollout.mask & rollout.finished[:, None] if c.mask_truncated else rollout.mask  # [B, T]
-    groups = torch.arange(len(A), device=A.device).view(-1, c.group)
-    for mini in groups.tensor_split(c.mini_batches):  # whole groups, [~ N / mini_batches, G]
-        rows = mini.flatten()
-        tokens, responses, sums = learned[rows].sum().clamp(min=1), len(rows), {"loss": 0.0}
-        for chosen, part in micro_batches(rollout, rows, c.micro_tokens):
+    for rows in torch.arange(len(A), device=A.device).chunk(c.mini_batches):  # whole groups
+        tokens = s.world.sum(learned[rows].sum()).clamp(min=1)
+        parts = list(micro_batches(rollout, rows, c.micro_tokens))
+        rounds = max(s.world.gather([len(parts)]))  # FSDP's collectives need as many on each process
+        sums = {}
+        for i in range(rounds):
+            chosen, part = parts[min(i, len(parts) - 1)]
             r = part.mask.shape[1]
             logp, entropy, _ = s.policy(part.ids, part.attention, targets=part.responses, temperature=c.temperature)
-            weights = token_weights(learned[chosen, :r], c.normalise, tokens, responses, c.max_new_tokens)
+            used = learned[chosen, :r] & (i < len(parts))
+            weights = token_weights(used, c.normalise, tokens, len(rows) * s.world.size, c.max_new_tokens)
             a = A[chosen] if A.dim() == 1 else A[chosen, :r]
+            old = logp.detach() if old_logp is None else old_logp[chosen, :r]
             ref = None if ref_logp is None else ref_logp[chosen, :r]
             loss, stats = policy_loss(
-                logp, old_logp[chosen, :r], a, weights, c.clip_low, c.clip_high, entropy, c.entropy_coef, ref, c.kl_coef
+                logp, old, a, weights, c.clip_low, c.clip_high, entropy, c.entropy_coef, ref, c.kl_coef
             )
-            loss.backward()
+            (loss * s.world.size).backward()  # FSDP takes the mean over processes of what is a sum here
             for name, value in (stats | {"loss": loss.detach()}).items():
                 sums[name] = sums.get(name, 0.0) + value
-        sums["grad_norm"] = torch.nn.utils.clip_grad_norm_(s.policy.parameters(), c.max_grad_norm)
+        sums = dict(zip(sums, s.world.sum(torch.stack(list(sums.values()))).tolist()))
+        norm = torch.nn.utils.clip_grad_norm_(s.policy.parameters(), c.max_grad_norm)
+        sums["grad_norm"] = (norm.full_tensor() if hasattr(norm, "full_tensor") else norm).item()
         if not math.isfinite(sums["loss"]) or not math.isfinite(sums["grad_norm"]):
             raise FloatingPointError(
                 f"step {s.step + 1}: loss {sums['loss']:g}, gradient norm {sums['grad_norm']:g}; this update was not "
@@ -259,52 +353,60 @@ def update(s, rollout, A, old_logp, ref_logp):
         s.optimizer.step()
         s.optimizer.zero_grad(set_to_none=True)
         for name, value in sums.items():
-            totals[name] = totals.get(name, 0.0) + float(value) / c.mini_batches
+            totals[name] = totals.get(name, 0.0) + value / c.mini_batches
     return totals | {"lr": s.optimizer.param_groups[0]["lr"]}
 
 
-def start(config, checkpoint=None):
+def start(config, world, checkpoint=None):
     """The State of a new run, or of a checkpoint (a folder) to go on from."""
     import torch
 
-    from parallel import load_model, load_state, setup, stop_ids
-    from rollout import Policy, check_head, model_room
+    from parallel import check_memory, load_model, load_state, recompute, shard, stop_ids
+    from rollout import Policy, check_head, model_room, sample_seed
     from toy import BASE
 
-    world = setup()
-    if world.size > 1:
-        raise ValueError("training runs on one process for now: call `python train.py`, without torchrun")
-    device = world.device
-    source = str(BASE) if config.model == "toy" else config.model
-    model, tokenizer = load_model(checkpoint or source, device)
-    policy = Policy(model.eval(), config.rank_layer)  # eval: dropout would set old and new log-probs apart
-    check_head(policy)
-    if config.bench != "none":
-        load_benchmark(config.bench, bench_dir=config.bench_dir)  # a benchmark that is missing is an error now
-    problems, limit = [], min(config.max_prompt_tokens, model_room(policy) - config.max_new_tokens)
+    source, error, s = str(BASE) if config.model == "toy" else config.model, None, None
+    try:
+        check_memory(source, world, config.kl_coef > 0)
+        model, tokenizer = load_model(checkpoint or source, world.device)
+        policy = Policy(model.eval(), config.rank_layer)  # eval: dropout would set old and new log-probs apart
+        check_head(policy)
+        if config.bench != "none":
+            load_benchmark(config.bench, bench_dir=config.bench_dir)  # a benchmark that is missing is an error now
+        problems = fitting(config, tokenizer, model_room(policy) - config.max_new_tokens, world)
+        s = State(config, world, policy, tokenizer, None, problems, stop_ids(model, tokenizer))
+        if config.kl_coef:
+            s.reference = Policy(load_model(source, world.device)[0].eval().requires_grad_(False))
+    except (ValueError, OSError) as problem:
+        error = str(problem)
+    world.agree("data", s and sample_seed(*(ids for _, ids in s.problems)), error)
+    if config.recompute:
+        recompute(s.policy)
+    shard(s.policy, world)
+    if s.reference:
+        shard(s.reference, world)
+    s.optimizer = torch.optim.AdamW(s.policy.parameters(), lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0)
+    if checkpoint:
+        kept = load_state(checkpoint, s.policy, s.optimizer, world)
+        s.step, s.baseline, s.pending = kept["step"], kept["baseline"], kept["pending"]
+    return s
+
+
+def fitting(config, tokenizer, room, world):
+    """The training problems whose prompts fit, each with its prompt: [(Problem, token ids)]. The others are counted."""
+    limit = min(config.max_prompt_tokens, room)
     everything = load_training(config.data, seed=config.seed)
-    for problem in everything:
-        prompt = render(tokenizer, problem.question, config.template)
-        if len(prompt) <= limit:
-            problems.append((problem, prompt))
-    if len(problems) < len(everything):
-        print(
-            f"{len(everything) - len(problems)} of {len(everything)} prompts are longer than {limit} tokens: left out"
-        )
+    rendered = [(problem, render(tokenizer, problem.question, config.template)) for problem in everything]
+    problems = [(problem, prompt) for problem, prompt in rendered if len(prompt) <= limit]
+    left_out = len(everything) - len(problems)
+    if left_out:
+        world.say(f"{left_out} of {len(everything)} prompts are longer than {limit} tokens: left out")
     if not problems:
         raise ValueError(
             f"--data {config.data}: no prompt fits {limit} tokens (--max_prompt_tokens {config.max_prompt_tokens}; the "
-            f"model has room for {model_room(policy)}, less --max_new_tokens {config.max_new_tokens})"
+            f"model has room for {room + config.max_new_tokens}, less --max_new_tokens {config.max_new_tokens})"
         )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0)
-    s = State(config, policy, tokenizer, optimizer, problems, stop_ids(model, tokenizer))
-    if config.kl_coef:
-        s.reference = Policy(load_model(source, device)[0].eval().requires_grad_(False))
-    if checkpoint:
-        kept = load_state(checkpoint, device)
-        optimizer.load_state_dict(kept["optimizer"])
-        s.step, s.baseline, s.pending = kept["step"], kept["baseline"], kept["pending"]
-    return s
+    return problems
 
 
 def save(s, out):
@@ -313,23 +415,26 @@ def save(s, out):
     from parallel import save_checkpoint
 
     run = {"step": s.step, "template": s.config.template, "config": asdict(s.config), "versions": versions()}
-    state = {"step": s.step, "optimizer": s.optimizer.state_dict(), "baseline": s.baseline, "pending": s.pending}
-    return save_checkpoint(out, s.step, s.policy.lm, s.tokenizer, run, state, s.config.keep)
+    state = {"step": s.step, "baseline": s.baseline, "pending": s.pending}
+    return save_checkpoint(out, s.policy, s.optimizer, s.tokenizer, run, state, s.config.keep, s.world)
 
 
 def measure(s, out, n):
     """Evaluate on --bench with n samples per problem, and append the summaries to DIR/evaluations.jsonl."""
     from eval import Protocol, evaluate, summarise
-    from parallel import append_line
+    from parallel import append_line, unsharded
 
     c = s.config
     protocol = Protocol(c.template, n, c.temperature, 1.0, c.max_new_tokens, c.seed, 256, c.stride)
     sources = load_benchmark(c.bench, bench_dir=c.bench_dir)
     line = {"step": s.step, "n": n, "benchmarks": {}}
-    for name, problems in sources.items():
-        records, _ = evaluate(s.policy, s.tokenizer, problems, protocol, s.stop_ids, desc=f"step {s.step}: {name}")
-        line["benchmarks"][name] = summarise(records)
-    append_line(out / "evaluations.jsonl", line)
+    with unsharded(s.policy):
+        for name, problems in sources.items():
+            shown = f"step {s.step}: {name}"
+            records, _ = evaluate(s.policy, s.tokenizer, problems, protocol, s.stop_ids, s.world, desc=shown)
+            line["benchmarks"][name] = summarise(records)
+    if s.world.rank == 0:
+        append_line(out / "evaluations.jsonl", line)
 
 
 def parse(argv=None):
@@ -355,8 +460,10 @@ def parse(argv=None):
         return config, out, None
     runs = [Path(config.out)] if config.out else [p.parent for p in Path("runs").glob("*/config.json")]
     runs = [run for run in runs if (run / "config.json").exists()]
+    if not runs and config.out:  # so that one command both starts a run and, after a machine has died, goes on with it
+        return fill(config), Path(config.out), None
     if not runs:
-        raise FileNotFoundError(f"--resume: no run in {Path(config.out or 'runs').resolve()} (looked for config.json)")
+        raise FileNotFoundError(f"--resume: no run in {Path('runs').resolve()} (looked for runs/*/config.json)")
     out = max(runs, key=lambda run: (run / "config.json").stat().st_mtime)
     stored = json.loads((out / "config.json").read_text())
     config = fill(parsed(stored | {"resume": False, "out": str(out)}))
@@ -374,16 +481,18 @@ def train(s, out, checkpoint=None):
     from eval import before_after
     from parallel import StopAtStepEnd, append_line, clean, cut_log, read_lines
 
-    config = s.config
-    out.mkdir(parents=True, exist_ok=True)
-    clean(out)
-    (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
-    cut_log(out / "metrics.jsonl", s.step)
-    cut_log(out / "evaluations.jsonl", s.step)
+    config, first = s.config, s.world.rank == 0
+    if first:
+        out.mkdir(parents=True, exist_ok=True)
+        clean(out)
+        (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
+        cut_log(out / "metrics.jsonl", s.step)
+        cut_log(out / "evaluations.jsonl", s.step)
+    s.world.barrier()
     seen = {(e["step"], e["n"]) for e in read_lines(out / "evaluations.jsonl")}
     saved = s.step if checkpoint else None
     if checkpoint:
-        print(f"going on from {checkpoint}")
+        s.world.say(f"going on from {checkpoint}")
 
     def evaluation(n):
         if config.bench != "none" and (s.step, n) not in seen:
@@ -392,27 +501,30 @@ def train(s, out, checkpoint=None):
     try:
         if s.step == 0:
             evaluation(config.eval_n)
-        bar = tqdm(total=config.steps, initial=s.step, desc="train", unit="step", disable=None)
-        while s.step < config.steps:
-            with StopAtStepEnd() as stop:
-                line = train_step(s)
-                append_line(out / "metrics.jsonl", line)
-            bar.update()
-            bar.set_postfix(reward=f"{line['reward']:.3f}")
-            if stop.asked:
-                raise KeyboardInterrupt
-            if s.step % config.save_every == 0 or s.step == config.steps:
-                save(s, out)
-                saved = s.step
-            if config.eval_every and s.step % config.eval_every == 0 and s.step < config.steps:
-                evaluation(1)
-        bar.close()
+        with tqdm(total=config.steps, initial=s.step, desc="train", unit="step", disable=s.world.quiet) as bar:
+            while s.step < config.steps:
+                with StopAtStepEnd() as stop:
+                    line = train_step(s)
+                    if first:
+                        append_line(out / "metrics.jsonl", line)
+                    asked = any(s.world.gather([stop.asked]))
+                bar.update()
+                bar.set_postfix(reward=f"{line['reward']:.3f}")
+                if asked:
+                    raise KeyboardInterrupt
+                if s.step % config.save_every == 0 or s.step == config.steps:
+                    save(s, out)
+                    saved = s.step
+                if config.eval_every and s.step % config.eval_every == 0 and s.step < config.steps:
+                    evaluation(1)
         evaluation(config.eval_n)
     except KeyboardInterrupt:
         if s.step and s.step != saved:
             save(s, out)
         again = f"python train.py --out {out} --resume"
-        sys.exit(f"\nstopped after step {s.step} of {config.steps}; go on with: {again}")
+        sys.exit(f"\nstopped after step {s.step} of {config.steps}; go on with: {again}" if first else 1)
+    if not first:
+        return
     done = {e["step"]: e["benchmarks"] for e in read_lines(out / "evaluations.jsonl") if e["n"] == config.eval_n}
     if {0, s.step} <= done.keys():
         print(before_after(done[0], done[s.step], config.eval_n))
@@ -421,18 +533,27 @@ def train(s, out, checkpoint=None):
 
 
 def main(argv=None):
-    from parallel import last_checkpoint
-
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    first = os.environ.get("RANK", "0") == "0"
     try:
         config, out, checkpoint = parse(argv)
-        options = " ".join(f"{k}={v}" for k, v in asdict(config).items() if v is not None)
-        print(f"run {out} (recipe {recipe_of(config)}): {options}", flush=True)
-        state = start(config, checkpoint)
     except (ValueError, OSError) as error:
-        sys.exit(f"train.py: {error}")
+        sys.exit(f"train.py: {error}" if first else 1)
+    from parallel import last_checkpoint, setup
+
+    try:
+        world = setup(config.threads)
+        out, checkpoint = world.gather([(out, checkpoint)])[0]
+        options = " ".join(f"{k}={v}" for k, v in asdict(config).items() if v is not None)
+        world.say(f"run {out} (recipe {recipe_of(config)}, processes: {world.size}): {options}")
+        if config.resume and not checkpoint:
+            world.say(f"{out} holds no checkpoint to resume from: from the start")
+        state = start(config, world, checkpoint)
+    except (ValueError, OSError) as error:
+        sys.exit(f"train.py: {error}" if first else 1)
     try:
         train(state, out, checkpoint)
+        world.close()
     except (OSError, FloatingPointError) as error:
         sys.exit(f"train.py: {error}\nlast checkpoint: {last_checkpoint(out)}")
 

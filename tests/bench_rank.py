@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from rank import effective_rank, rank_metrics  # noqa: E402
+from rank import rank_metrics  # noqa: E402
 
 STRIDE, WINDOW = 40, 512
 CELLS = [(t, d) for d in (64, 896, 3584) for t in (64, 512, 1536, 4096)]

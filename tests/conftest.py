@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ["HF_HUB_OFFLINE"] = "1"  # a missing model is an error at once, not after retries
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: two threads mostly wait for each other, for long if busy
 
 
 @pytest.fixture(scope="session")

@@ -213,7 +213,7 @@ def test_two_processes_give_the_samples_of_one(tmp_path):
     )
     for a, b in zip(*(read_samples(tmp_path / name / "samples.jsonl") for name in ("one", "two")), strict=True):
         ranks = [[r.pop(m) for m in ("er", "erv", "era")] for r in (a, b)]
-        assert a == b and ranks[0] == pytest.approx(ranks[1], rel=1e-9)  # BLAS rounds by its number of threads
+        assert a == b and ranks[0] == pytest.approx(ranks[1], rel=1e-5)  # float32 states: BLAS rounds by its threads
 
 
 def test_samples_with_any_characters_come_back_from_their_file(tmp_path):

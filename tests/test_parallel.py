@@ -7,9 +7,22 @@ import parallel
 from parallel import checkpoint_template, checkpoints, clean, load_state, save_checkpoint
 
 
+WORLD = parallel.World(0, 1, torch.device("cpu"))
+
+
+def adam(policy):
+    """An AdamW that has made a step."""
+    optimizer = torch.optim.AdamW(policy.parameters())
+    for p in policy.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    return optimizer
+
+
 def save(policy, tokenizer, folder, step, keep=3):
     state = {"step": step, "baseline": torch.tensor([1.0, 2.0, float("nan")])}
-    return save_checkpoint(folder, step, policy.lm, tokenizer, {"template": "abel"}, state, keep)
+    run = {"step": step, "template": "abel"}
+    return save_checkpoint(folder, policy, adam(policy), tokenizer, run, state, keep, WORLD)
 
 
 def test_a_checkpoint_holds_the_state_template_and_random_numbers(policy, tokenizer, tmp_path):
@@ -18,9 +31,12 @@ def test_a_checkpoint_holds_the_state_template_and_random_numbers(policy, tokeni
     want = torch.rand(3)
     assert checkpoints(tmp_path) == [(7, path)] and checkpoint_template(path) == "abel"
     torch.manual_seed(6)
-    state = load_state(path, torch.device("cpu"))
+    fresh = torch.optim.AdamW(policy.parameters())
+    state = load_state(path, policy, fresh, WORLD)
     assert state["step"] == 7 and state["baseline"].tolist()[:2] == [1.0, 2.0]
     assert torch.equal(torch.rand(3), want)
+    for held, kept in zip(adam(policy).state.values(), fresh.state.values()):
+        assert held.keys() == kept.keys() and all(torch.equal(held[k], kept[k]) for k in held)
 
 
 def test_a_full_disk_leaves_the_older_checkpoints_and_no_rubbish(policy, tokenizer, tmp_path, monkeypatch):
@@ -35,7 +51,7 @@ def test_a_full_disk_leaves_the_older_checkpoints_and_no_rubbish(policy, tokeniz
             with pytest.raises(OSError, match="No space"):
                 save(policy, tokenizer, tmp_path, 2, keep=1)
         assert [p.name for p in tmp_path.iterdir()] == [old.name]
-    assert load_state(old, torch.device("cpu"))["step"] == 1
+    assert load_state(old, policy, torch.optim.AdamW(policy.parameters()), WORLD)["step"] == 1
 
 
 def test_what_a_killed_save_left_is_no_checkpoint_and_is_cleaned(policy, tokenizer, tmp_path):

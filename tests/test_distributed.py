@@ -1,0 +1,115 @@
+"""Two gloo processes against one. Each process runs this file as a script: a training run that notes its responses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+
+
+def worker(out, *options):
+    """A run whose responses, with their golds, go to <out>.<rank>.json."""
+    import train
+    import verifier
+
+    seen, verify = [], verifier.verify
+    verifier.verify = lambda text, gold: seen.append((text, gold)) or verify(text, gold)
+    train.main([*options, "--out", out])
+    Path(f"{out}.{os.environ.get('RANK', 0)}.json").write_text(json.dumps(seen))
+
+
+def run(processes, out, *options):
+    started = [sys.executable] if processes == 1 else [*TORCHRUN, str(processes)]
+    command = [*started, __file__, str(out), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(path.read_text()) for path in sorted(out.parent.glob(f"{out.name}.*.json"))]
+
+
+def weights(out, step):
+    from safetensors.torch import load_file
+
+    return load_file(out / f"checkpoint-{step}" / "model.safetensors")
+
+
+def metrics(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+SMALL = "--prompts 8 --group 4 --mini_batches 2 --bench none --max_new_tokens 60 --micro_tokens 600".split()
+
+
+@pytest.mark.parametrize("options", [
+    "--shaping verl --kl_coef 0.01", "--shaping none --kl_coef 0.01",
+    "--shaping shuffled --mask_truncated --normalise sequence",
+    "--shaping verl --mini_batches 1 --recompute --entropy_coef 0.01",
+])  # fmt: skip
+def test_two_processes_sample_as_one_and_reach_the_same_weights_in_a_checkpoint_that_loads(tmp_path, options):
+    from transformers import AutoModelForCausalLM
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    options = [*SMALL, "--steps", "5", *options.split()]
+    (whole,), parts = run(1, one, *options), run(2, two, *options)
+    assert len(parts) == 2 and len(parts[0]) == len(parts[1]) == len(whole) // 2
+    assert sorted(map(tuple, whole)) == sorted(tuple(pair) for part in parts for pair in part)
+    a, b = weights(one, 5), weights(two, 5)
+    torch.testing.assert_close(b, a, atol=1e-5, rtol=0)  # and the same names
+    ids = torch.arange(12)[None]
+    loaded = (AutoModelForCausalLM.from_pretrained(out / "checkpoint-5") for out in (one, two))
+    with torch.no_grad():
+        torch.testing.assert_close(*(model(ids).logits for model in loaded), atol=1e-4, rtol=1e-4)
+    for x, y in zip(metrics(one), metrics(two), strict=True):
+        known = {k: v for k, v in x.items() if isinstance(v, (int, float)) and k != "step_seconds"}
+        assert x.keys() == y.keys() and {k: y[k] for k in known} == pytest.approx(known, rel=1e-3, abs=1e-5)
+
+
+def test_a_sharded_run_resumes_from_its_checkpoint_on_one_process_and_on_two(tmp_path):
+    options = [*SMALL, "--prompts", "4", "--save_every", "2"]
+    run(2, tmp_path / "whole", *options, "--steps", "4")
+    run(2, tmp_path / "cut", *options, "--steps", "2")
+    for processes in (1, 2):
+        copy = tmp_path / f"copy{processes}"
+        subprocess.run(["cp", "-r", str(tmp_path / "cut"), str(copy)], check=True)
+        run(processes, copy, "--resume", "--steps", "4")
+        torch.testing.assert_close(weights(copy, 4), weights(tmp_path / "whole", 4), atol=1e-5, rtol=0)
+
+
+def fails(processes, *options, cwd):
+    command = [*TORCHRUN, str(processes), str(Path(__file__).resolve().parent.parent / "train.py"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+    assert done.returncode != 0
+    return [line for line in done.stderr.splitlines() if line.startswith("train.py: ")]
+
+
+def test_prompts_that_do_not_divide_among_processes_are_refused_once(tmp_path):
+    (message,) = fails(2, "--prompts", "6", "--mini_batches", "2", cwd=tmp_path)
+    assert "--prompts 6" in message and "2 processes" in message
+
+
+def test_a_process_that_sees_other_data_stops_all_with_one_message(tmp_path):
+    for rank in (0, 1):
+        rows = [{"question": f"{a}+{rank}=?", "answer": "1"} for a in range(2, 9)]
+        (tmp_path / f"rank{rank}").mkdir()
+        (tmp_path / f"rank{rank}" / "own.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    # each process in a folder of its own: the same file name, other contents
+    program = (
+        "import os, sys; from pathlib import Path; here = Path(sys.argv[1]); os.chdir(here / ('rank' + os.environ"
+        "['RANK'])); sys.path.insert(0, sys.argv[2]); import train; train.main(['--data', 'own.jsonl', '--model', "
+        "sys.argv[3], '--template', 'plain', '--max_new_tokens', '30', '--kl_coef', '0'])"
+    )
+    (tmp_path / "other.py").write_text(program)
+    root = Path(__file__).resolve().parent.parent
+    command = [*TORCHRUN, "2", str(tmp_path / "other.py"), str(tmp_path), str(root), str(root / "toy_base")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    told = [line for line in done.stderr.splitlines() if line.startswith("train.py: ")]
+    assert done.returncode != 0 and len(told) == 1 and "rank 1 sees other data than rank 0" in told[0]
+
+
+if __name__ == "__main__":
+    worker(*sys.argv[1:])
