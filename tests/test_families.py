@@ -47,7 +47,7 @@ def policy(request, tokenizer):
     torch.manual_seed(0)
     model = getattr(transformers, f"{name.split(',')[0]}ForCausalLM")(config_of(name, tied, tokenizer)).eval()
     with torch.no_grad():  # norms that are not the identity; logits far from uniform, those of a cap in its bend
-        for key, weight in model.named_parameters():
+        for weight in model.parameters():
             if weight.dim() == 1:
                 weight.add_(0.3 * torch.randn_like(weight))
         head = model.get_output_embeddings().weight
