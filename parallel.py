@@ -284,8 +284,8 @@ def save_checkpoint(folder, policy, optimizer, tokenizer, run, state, keep, worl
             temporary.chmod(0o755)
             temporary.rename(final)
             flush(folder)
-            for _, old in checkpoints(folder)[:-keep]:
-                shutil.rmtree(old)
+            for _, old in checkpoints(folder)[:-keep]:  # renamed first: half a folder must not be called a checkpoint
+                shutil.rmtree(old.rename(folder / f".{old.name}"))
     finally:
         if world.rank == 0:
             shutil.rmtree(temporary, ignore_errors=True)

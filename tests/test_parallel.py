@@ -63,6 +63,22 @@ def test_what_a_killed_save_left_is_no_checkpoint_and_is_cleaned(policy, tokeniz
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-3", "checkpoint-9x"]
 
 
+def test_a_kill_while_an_old_checkpoint_is_removed_leaves_no_half_of_it(policy, tokenizer, tmp_path, monkeypatch):
+    save(policy, tokenizer, tmp_path, 1)
+
+    def killed(folder, **options):
+        (folder / "config.json").unlink(missing_ok=True)
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parallel.shutil, "rmtree", killed)
+        with pytest.raises(SystemExit):
+            save(policy, tokenizer, tmp_path, 2, keep=1)
+    assert [step for step, _ in checkpoints(tmp_path)] == [2]
+    clean(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
+
+
 def test_one_process_is_a_world_of_its_own(capsys):
     world = parallel.setup()
     assert (world.rank, world.size, world.quiet, world.gather([1, 2])) == (0, 1, None, [1, 2])
