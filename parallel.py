@@ -238,9 +238,17 @@ def read_lines(path, last_step=math.inf):
     return [line for line in map(json.loads, whole) if line["step"] <= last_step]
 
 
+def write_whole(path, text):
+    """Replace a file's text: whoever is killed meanwhile leaves the old text or the new, never a part."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    flush(part)
+    part.replace(path)
+
+
 def cut_log(path, last_step):
     """Rewrite a log so that it ends at `last_step`."""
-    path.write_text("".join(json.dumps(line) + "\n" for line in read_lines(path, last_step)))
+    write_whole(path, "".join(json.dumps(line) + "\n" for line in read_lines(path, last_step)))
 
 
 def flush(path):

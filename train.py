@@ -479,13 +479,13 @@ def train(s, out, checkpoint=None):
     from tqdm import tqdm
 
     from eval import before_after
-    from parallel import StopAtStepEnd, append_line, clean, cut_log, read_lines
+    from parallel import StopAtStepEnd, append_line, clean, cut_log, read_lines, write_whole
 
     config, first = s.config, s.world.rank == 0
     if first:
         out.mkdir(parents=True, exist_ok=True)
         clean(out)
-        (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
+        write_whole(out / "config.json", json.dumps(asdict(config), indent=1))
         cut_log(out / "metrics.jsonl", s.step)
         cut_log(out / "evaluations.jsonl", s.step)
     s.world.barrier()

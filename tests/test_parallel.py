@@ -79,6 +79,22 @@ def test_a_kill_while_an_old_checkpoint_is_removed_leaves_no_half_of_it(policy, 
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
 
 
+def test_a_kill_while_a_file_is_rewritten_leaves_its_old_text(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n')
+
+    def killed(path):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parallel, "flush", killed)
+        with pytest.raises(SystemExit):
+            parallel.cut_log(path, 1)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+    parallel.cut_log(path, 1)
+    assert path.read_text() == '{"step": 1}\n'
+
+
 def test_one_process_is_a_world_of_its_own(capsys):
     world = parallel.setup()
     assert (world.rank, world.size, world.quiet, world.gather([1, 2])) == (0, 1, None, [1, 2])
