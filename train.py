@@ -554,8 +554,12 @@ def main(argv=None):
     try:
         train(state, out, checkpoint)
         world.close()
-    except (OSError, FloatingPointError) as error:
-        sys.exit(f"train.py: {error}\nlast checkpoint: {last_checkpoint(out)}")
+    except (OSError, FloatingPointError) as error:  # of all processes: the first tells
+        sys.exit(f"train.py: {error}\nlast checkpoint: {last_checkpoint(out)}" if first else 1)
+    except RuntimeError as error:
+        if "peer" not in str(error):
+            raise
+        sys.exit(f"train.py: rank {world.rank} stops, because another has ended ({str(error).splitlines()[0]})")
 
 
 if __name__ == "__main__":
