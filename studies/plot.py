@@ -102,19 +102,17 @@ def curve(runs, key):
     return steps, *([f(v) if v else None for v in values] for f in (lambda v: sum(v) / len(v), min, max))
 
 
-def draw_curve(axes, groups, key, shade=lambda label: True):
-    """Lines of one quantity for {label: runs}; True if there was anything to draw. shade: range of seeds or not."""
-    drawn = False
-    for (label, runs), (colour, dashes) in zip(groups.items(), STYLES):
+def draw_curve(axes, groups, key, shade=lambda label: True, styles=None):
+    """Lines of one quantity for {label: runs}. shade(label): the range of seeds or not; styles: by label, of STYLES."""
+    for (label, runs), style in zip(groups.items(), STYLES):
+        colour, dashes = styles[label] if styles else style
         steps, *bounds = curve(runs, key)
         mean, low, high = ([float("nan") if v is None else v for v in values] for values in bounds)
         if any(v is not None for v in bounds[0]):
             seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
             axes.plot(steps, mean, color=colour, linestyle=dashes, label=label + seeds)
-            drawn = True
             if len(runs) > 1 and shade(label):
                 axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-    return drawn
 
 
 def draw(runs, out):
@@ -127,7 +125,9 @@ def draw(runs, out):
         raise ValueError(f"{len(groups)} different configurations: {len(STYLES)} can be told apart, draw fewer")
     shown = [key for key in PANELS if any(v is not None for r in groups.values() for v in curve(r, key)[1])]
     rows = -(-len(shown) // 3)
-    figure, grid = plt.subplots(rows, 3, figsize=(8, 1.9 * rows + 0.5), squeeze=False, layout="constrained")
+    figure, grid = plt.subplots(
+        rows, 3, figsize=(8, 1.9 * rows + 0.5), sharex=True, squeeze=False, layout="constrained"
+    )
     for axes in grid.flat[len(shown) :]:
         axes.set_axis_off()
     for axes, key in zip(grid.flat, shown):
@@ -138,7 +138,10 @@ def draw(runs, out):
             axes.set_ylim(-0.02, 1.02)
     for axes in grid[-1]:
         axes.set_xlabel("step")
-    figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, handlelength=3.5)
+    columns = max(1, 130 // (max(map(len, groups)) + 24))
+    figure.legend(
+        *grid.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=columns, handlelength=3.5
+    )
     figure.savefig(out)
     plt.close(figure)
 
