@@ -106,8 +106,9 @@ def draw(settings, out):
         groups = {arm: [{"lines": [{"step": i, "reward": x} for i, x in enumerate(r["curves"]["reward"], 1)]}
                         for r in own.values()] for arm, own in runs.items()}  # fmt: skip
         draw_curve(row[0], groups, "reward", shade=lambda arm: arm == "none", styles=styles)
-        row[0].set_title(f"{setting}: reward by step (range of `none` shaded)")
+        row[0].set_title(f"{setting}: reward, seeds of none shaded")
         row[0].set_ylim(0, 1)
+        row[0].set_xlabel("step" if row is grid[-1] else "")
         for axes, name in zip(row[1:], ("area", "pass@1", "pass@8")):
             found = differences(runs, lambda r, name=name: 100 * measures(r)[name])
             for y, (arm, (mean, low, high)) in enumerate(found.items()):
@@ -116,7 +117,8 @@ def draw(settings, out):
             axes.axvline(0, color="black", linewidth=0.8)
             axes.set_yticks(range(len(found)), list(found) if name == "area" else [""] * len(found))
             axes.set_ylim(len(found) - 0.5, -0.5)
-            axes.set_title(f"{name}, points")
+            axes.set_title(f"{name} - none")
+            axes.set_xlabel("points, 95%" if row is grid[-1] else "")
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4, handlelength=3.5)
     figure.savefig(out)
     plt.close(figure)
