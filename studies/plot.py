@@ -50,8 +50,8 @@ def pyplot():
 
     plt.rcParams.update({
         "font.size": 8, "axes.titlesize": 8.5, "axes.spines.top": False, "axes.spines.right": False,
-        "axes.grid": True, "grid.color": "0.9", "legend.frameon": False, "lines.linewidth": 1.4,
-        "figure.facecolor": "white", "savefig.facecolor": "white", "savefig.dpi": 200,
+        "axes.grid": True, "axes.axisbelow": True, "grid.color": "0.9", "legend.frameon": False, "lines.linewidth": 1.4,
+        "figure.facecolor": "white", "savefig.facecolor": "white", "savefig.dpi": 160,
     })  # fmt: skip
     return plt
 

@@ -128,13 +128,13 @@ def average(batches):
         A, row = group_advantages(R, GROUP), [str(step)]
         for mu in (ours, theirs):
             _, stats = shape_advantages(A, m, mu)
-            at_limit = "-" if mu is None else f"{100 * (deviations(m, mu).abs() >= 5).double().mean():.0f}"
-            row += [100 * stats["bonus_fraction"], stats["bonus"], at_limit]
+            size = "-" if mu is None else f"{deviations(m, mu).tanh().abs().mean():.2f}"
+            row += [100 * stats["bonus_fraction"], stats["bonus"], size]
         rows.append(row)
         ours = update_baseline(ours, means(m))
         theirs = torch.zeros(3, dtype=torch.float64) if pending is None else update_baseline(theirs, pending)
         pending = means(m)
-    head = ["step", "equations: responses with a bonus, %", "mean bonus", "d at its limit, %"]
+    head = ["step", "equations: responses with a bonus, %", "mean bonus", "mean abs(tanh d)"]
     table("2. Average: same toy batches, bonus on every token", head + ["release: " + head[1][11:], *head[2:]], rows)
 
 
