@@ -159,6 +159,8 @@ def main(argv=None):
         report(args.out, names)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"ablation.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted; finished runs are kept, and the same command goes on")
 
 
 if __name__ == "__main__":

@@ -109,10 +109,13 @@ def correlation(x, y, given=None):
 
 
 def correlations(rows, resamples=2000):
-    """{"a, b": {n, r, partial}}, the last two as [estimate, low, high], of PAIRS where both are defined."""
+    """{"a, b": {n, r, partial}}, the last two as [estimate, low, high], where both are defined."""
     out = {}
     for a, b in PAIRS:
         known = [(r[a], r[b], r["length"]) for r in rows if r[a] is not None and r[b] is not None]
+        if len(known) < 10:
+            out[f"{a}, {b}"] = {"n": len(known)}
+            continue
         x, y, length = torch.tensor(known, dtype=torch.float64).T
         pick = torch.randint(len(x), (resamples, len(x)), generator=torch.Generator().manual_seed(0))
         found = {"n": len(x)}
@@ -150,7 +153,7 @@ def draw(results, out):
         x, y = ([r[key] for r in rows] for key in (a, b))
         dots = axes.scatter(x, y, c=length, cmap="viridis", s=7, vmax=max(length) * 1.1)
         r = known.get(f"{a}, {b}") or known[f"{b}, {a}"]
-        axes.set(xlabel=names[a], ylabel=names[b], title=f"r = {r['r'][0]:+.2f}")
+        axes.set(xlabel=names[a], ylabel=names[b], title=f"r = {r['r'][0]:+.2f}" if "r" in r else "")
     figure.colorbar(dots, ax=grid[:, -1], label=names["length"])
     for x in found:
         low, high = min(x["erv"][o] for o in reorder.CHOSEN), max(x["erv"][o] for o in reorder.CHOSEN)
@@ -165,7 +168,7 @@ def draw(results, out):
     plt.close(figure)
 
 
-def main(argv=None):
+def parse(argv=None):
     parser = argparse.ArgumentParser(description="ER against ERV in sampled responses, with and without a window.")
     parser.add_argument("--model", default="toy", help="toy, a folder or a hub id")
     parser.add_argument("--bench", help="benchmark or FILE.jsonl; default: toy chains")
@@ -183,7 +186,11 @@ def main(argv=None):
     parser.add_argument("--orders", type=int, default=50, help="random orders of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=ROOT / "studies/results")
-    c = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    c = parse(argv)
     try:
         problems = chains(c.operators, c.each)
         if c.bench:
@@ -200,7 +207,7 @@ def main(argv=None):
         "command": " ".join(["python studies/decoupling.py", *(argv or sys.argv[1:])]), "model": c.model,
         "options": {k: v for k, v in vars(c).items() if k != "out"}, "versions": versions(),
         "machine": f"{platform.platform()}, {world.device}",
-        "correlations": {k: correlations(v) for k, v in sets.items() if len(v) > 10},
+        "correlations": {k: correlations(v) for k, v in sets.items()},
         "reordered": [reorder.reordered(z, c.stride, c.orders) for z in states], "rows": rows,
     }  # fmt: skip
     c.out.mkdir(parents=True, exist_ok=True)

@@ -77,6 +77,7 @@ def group(runs):
     configs = [json.loads(key) for key in groups]
     names = dict.fromkeys(name for c in configs for name in c)
     differing = [k for k in names if any(c.get(k) != configs[0].get(k) for c in configs)] or ["shaping"]
+    differing.sort(key=lambda k: k != "shaping")  # first what matters most
     labels = [", ".join(_said(k, c.get(k)) for k in differing) for c in configs]
     return dict(zip(labels, groups.values()))
 
