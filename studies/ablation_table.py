@@ -71,14 +71,16 @@ def markdown(setting, kept):
     clear = []  # of every interval, whether it excludes 0
     for columns in tables:
         text += ["| arm | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+        form = [".2f" if k in ("er", "length") else ".1f" for k in columns]
         none = [interval([f(r) for r in runs["none"].values()]) for f in columns.values()]
-        text.append("| none | " + " | ".join(f"{m:.1f} [{low:.1f}, {high:.1f}]" for m, low, high in none) + " |")
+        cells = [f"{m:{f}} [{low:{f}}, {high:{f}}]" for f, (m, low, high) in zip(form, none)]
+        text.append(f"| none | {' | '.join(cells)} |")
         found = [differences(runs, f) for f in columns.values()]
         for arm in found[0]:
             cells = []
-            for m, low, high in (column[arm] for column in found):
+            for f, (m, low, high) in zip(form, (column[arm] for column in found)):
                 clear.append(low > 0 or high < 0)
-                cells.append(f"{m:+.1f} [{low:+.1f}, {high:+.1f}]{'*' * clear[-1]}")
+                cells.append(f"{m:+{f}} [{low:+{f}}, {high:+{f}}]{'*' * clear[-1]}")
             text.append(f"| {arm} - none | " + " | ".join(cells) + " |")
         text.append("")
     text.append(
@@ -108,7 +110,7 @@ def draw(settings, out):
         draw_curve(row[0], groups, "reward", shade=lambda arm: arm == "none", styles=styles)
         row[0].set_title(f"{setting}: reward, seeds of none shaded")
         row[0].set_ylim(0, 1)
-        row[0].set_xlabel("step" if row is grid[-1] else "")
+        row[0].set_xlabel("step" if setting == list(settings)[-1] else "")
         for axes, name in zip(row[1:], ("area", "pass@1", "pass@8")):
             found = differences(runs, lambda r, name=name: 100 * measures(r)[name])
             for y, (arm, (mean, low, high)) in enumerate(found.items()):
@@ -118,7 +120,7 @@ def draw(settings, out):
             axes.set_yticks(range(len(found)), list(found) if name == "area" else [""] * len(found))
             axes.set_ylim(len(found) - 0.5, -0.5)
             axes.set_title(f"{name} - none")
-            axes.set_xlabel("points, 95%" if row is grid[-1] else "")
+            axes.set_xlabel("points, 95%" if setting == list(settings)[-1] else "")
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4, handlelength=3.5)
     figure.savefig(out)
     plt.close(figure)

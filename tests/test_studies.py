@@ -71,7 +71,7 @@ def test_table_marks_intervals_that_exclude_zero():
     runs = {f"none/{s}": record([0.5], levels, levels, 30 + s) for s in range(3)}
     runs |= {f"er/{s}": record([0.5], levels, levels, 32 + s + 0.1 * s) for s in range(3)}  # d = 2, 2.1, 2.2
     text = ablation_table.markdown("default", {"base": record([], levels, levels), "runs": runs})
-    assert "| none | 50.0 [50.0, 50.0] |" in text and "+2.1 [+1.9, +2.3]* |" in text
+    assert "| none | 50.0 [50.0, 50.0] |" in text and "+2.10 [+1.85, +2.35]* |" in text
     assert "1 of these 10 intervals exclude 0" in text
 
 
