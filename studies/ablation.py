@@ -20,7 +20,7 @@ room above and below. It was chosen on three runs of `none` alone: 4 to 12 opera
 0.5, but nearly twice as dear as the default), then this (pass@1 0.65 for both seeds). No other arm had been run on it
 but for three steps, to try the script, and no arm was tuned in either setting.
 
-Written to --out (studies/results): SETTING.json, all runs with their commands, versions and machine; ablation.md, the
+Written to --out (studies/results): ablation-SETTING.json, all runs with commands, versions, machine; ablation.md, the
 table; ablation.png, the picture, where matplotlib is installed.
 """
 
@@ -109,7 +109,7 @@ def one(setting, arm, seed, options):
 
 def run(setting, arms, seeds, jobs, out, train="", evaluate=""):
     """Make the runs of one setting that are not in its results file yet; each is written down as it ends."""
-    path = out / f"{setting}.json"
+    path = out / f"ablation-{setting}.json"
     options = {
         "train": f"{TRAIN[setting]} {train}".strip(),
         "eval": f"--bench {BENCH[setting]} {EVAL} {evaluate}".strip(),

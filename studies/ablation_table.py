@@ -129,7 +129,9 @@ def draw(settings, out):
 def report(out, names):
     """Write ablation.md and, with matplotlib, ablation.png from the results in `out`."""
     settings = {
-        name: json.loads((out / f"{name}.json").read_text()) for name in names if (out / f"{name}.json").exists()
+        name: json.loads((out / f"ablation-{name}.json").read_text())
+        for name in names
+        if (out / f"ablation-{name}.json").exists()
     }
     settings = {name: kept for name, kept in settings.items() if "none" in by_arm(kept) and "base" in kept}
     if not settings:

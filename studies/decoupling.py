@@ -1,6 +1,6 @@
 """Are exploration and exploitation decoupled in the hidden states, as the paper's Figure 1 has it? Signal, or window?
 
-    python studies/decoupling.py                                       the shipped base; some minutes on one core
+    python studies/decoupling.py                                       the shipped base; half a minute on one core
     python studies/decoupling.py --model runs/a/checkpoint-40 --out runs/decoupling-a
     python studies/decoupling.py --model Qwen/Qwen2.5-1.5B-Instruct --bench math500 --out runs/decoupling-qwen \\
         --template qwen-boxed --stride 40 --window 512 --max_new_tokens 1536

@@ -1,6 +1,6 @@
 """What do the three choices of the paper's release do to A'? Shown on the same responses, from the equations alone.
 
-    python studies/release.py                              prints four tables in markdown; a minute on one core
+    python studies/release.py                              prints four tables in markdown; 15 seconds
 
 The choices, each against what the equations say (rank.py, shaping.py):
 
