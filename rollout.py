@@ -26,6 +26,8 @@ from torch.utils.checkpoint import checkpoint
 
 from grpo import token_logprobs
 
+SLACK = 1 / 8  # share of finished rows in a batch from which on they leave it: leaving costs a copy of the cache
+ROOM = 64  # tokens that the cache grows by
 LOGITS = 2**25  # logits in float32 at a time where log-probs are asked for: 128 MiB, and some copies
 
 
@@ -161,6 +163,35 @@ def inverse_cdf(logits, u, temperature=1.0, top_p=1.0):
     return torch.searchsorted(cdf, threshold[:, None], right=True)[:, 0]
 
 
+def reserve_room(cache):
+    """Make the full-attention layers of a DynamicCache grow ROOM tokens at a time.
+
+    By themselves they copy all they hold for each new token, which takes longer than the attention.
+    """
+    from transformers.cache_utils import DynamicLayer
+
+    class RoomyLayer(DynamicLayer):
+        room = None  # [2, b, heads, tokens + some, d]; keys and values are views of its beginning
+
+        def update(self, key_states, value_states, *args, **kwargs):
+            n, new = self.keys.shape[-2], key_states.shape[-2]
+            if self.room is None or n + new > self.room.shape[-2]:
+                b, heads, _, d = self.keys.shape
+                self.room = self.keys.new_empty(2, b, heads, n + new + ROOM, d)
+                self.room[..., :n, :] = torch.stack([self.keys, self.values])
+            self.room[..., n : n + new, :] = torch.stack([key_states, value_states])
+            self.keys, self.values = self.room[..., : n + new, :]
+            return self.keys, self.values
+
+        def batch_select_indices(self, indices):
+            n, self.room = self.keys.shape[-2], self.room[:, indices]
+            self.keys, self.values = self.room[..., :n, :]
+
+    for layer in cache.layers:
+        if type(layer) is DynamicLayer:
+            layer.__class__ = RoomyLayer
+
+
 @torch.no_grad()
 def generate(policy, prompts, seeds, max_new_tokens, stop_ids, pad_id, temperature=1.0, top_p=1.0, keep_states=False):
     """Sample len(seeds) / len(prompts) responses to each prompt; a Rollout, with `states` if keep_states.
@@ -185,6 +216,7 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, pad_id, temperatu
     cache = DynamicCache(config=policy.lm.config)
     logits, state = policy(ids, real, cache=cache)
     cache.batch_repeat_interleave(samples)
+    reserve_room(cache)
     logits, state = logits.repeat_interleave(samples, 0), state.repeat_interleave(samples, 0)  # [B, V], [B, D]
     attention = torch.zeros(B, P + max_new_tokens, dtype=torch.int64, device=device)
     attention[:, :P] = real.repeat_interleave(samples, 0)
@@ -194,21 +226,24 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, pad_id, temperatu
     entropy = torch.zeros_like(logprobs)
     finished = torch.zeros(B, dtype=torch.bool, device=device)
     states = state.new_zeros(B, max_new_tokens, state.shape[1]) if keep_states else None
-    live = torch.arange(B, device=device)  # [b] the rows still in the batch
+    rows, alive = torch.arange(B, device=device), torch.ones(B, dtype=torch.bool, device=device)  # [b] in the batch
     for t in range(max_new_tokens):
-        token = inverse_cdf(logits, u[live, t], temperature, top_p)
-        out[live, t], mask[live, t], attention[live, P + t] = token, True, 1
-        logprobs[live, t], entropy[live, t] = token_logprobs(logits / (temperature or 1.0), token)
+        token = inverse_cdf(logits, u[rows, t], temperature, top_p)
+        out[rows, t], mask[rows, t], attention[rows, P + t] = token.where(alive, pad_id), alive, alive.long()
+        logp, h = token_logprobs(logits / (temperature or 1.0), token)
+        logprobs[rows, t], entropy[rows, t] = logp.where(alive, 0.0), h.where(alive, 0.0)
         if keep_states:
-            states[live, t] = state
-        ended = torch.isin(token, stops)
-        finished[live[ended]] = True
-        if ended.any():
-            live, token = live[~ended], token[~ended]
-            cache.batch_select_indices((~ended).nonzero()[:, 0])
-        if not len(live) or t + 1 == max_new_tokens:
+            states[rows, t] = state.where(alive[:, None], 0.0)
+        ended = alive & torch.isin(token, stops)
+        finished[rows], alive = finished[rows] | ended, alive & ~ended
+        left = alive.sum().item()
+        if not left or t + 1 == max_new_tokens:
             break
-        logits, state = policy(token[:, None], attention[live, : P + t + 1], cache=cache)
+        if left <= len(rows) * (1 - SLACK):
+            keep = alive.nonzero()[:, 0]
+            rows, alive, token = rows[keep], alive[keep], token[keep]
+            cache.batch_select_indices(keep)
+        logits, state = policy(token[:, None], attention[rows, : P + t + 1], cache=cache)
     T = t + 1
     ids = torch.cat([ids.repeat_interleave(samples, 0), out[:, :T]], 1)
     states = states[:, :T] if keep_states else None
