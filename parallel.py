@@ -313,7 +313,7 @@ def written(path, world):
         error = str(problem)
     errors = [e for e in world.gather([error]) if e]
     if errors:
-        free = shutil.disk_usage(path.parent).free / 2**20
+        free = shutil.disk_usage(next(p for p in path.absolute().parents if p.exists())).free / 2**20
         raise OSError(f"{path} cannot be written, {free:.0f} MiB are free there: {errors[0]}")
 
 

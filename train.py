@@ -479,16 +479,16 @@ def train(s, out, checkpoint=None):
     from tqdm import tqdm
 
     from eval import before_after
-    from parallel import StopAtStepEnd, append_line, clean, cut_log, read_lines, write_whole
+    from parallel import StopAtStepEnd, append_line, clean, cut_log, read_lines, write_whole, written
 
     config, first = s.config, s.world.rank == 0
-    if first:
-        out.mkdir(parents=True, exist_ok=True)
-        clean(out)
-        write_whole(out / "config.json", json.dumps(asdict(config), indent=1))
-        cut_log(out / "metrics.jsonl", s.step)
-        cut_log(out / "evaluations.jsonl", s.step)
-    s.world.barrier()
+    with written(out, s.world):
+        if first:
+            out.mkdir(parents=True, exist_ok=True)
+            clean(out)
+            write_whole(out / "config.json", json.dumps(asdict(config), indent=1))
+            cut_log(out / "metrics.jsonl", s.step)
+            cut_log(out / "evaluations.jsonl", s.step)
     seen = {(e["step"], e["n"]) for e in read_lines(out / "evaluations.jsonl")}
     saved = s.step if checkpoint else None
     if checkpoint:
@@ -559,7 +559,7 @@ def main(argv=None):
     except RuntimeError as error:
         if "peer" not in str(error):
             raise
-        sys.exit(f"train.py: rank {world.rank} stops, because another has ended ({str(error).splitlines()[0]})")
+        sys.exit(f"train.py: rank {world.rank} stops, because another process has ended")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,18 @@ def test_a_full_disk_leaves_the_older_checkpoints_and_no_rubbish(policy, tokeniz
     assert load_state(old, policy, torch.optim.AdamW(policy.parameters()), WORLD)["step"] == 1
 
 
+def test_weights_that_cannot_be_written_are_an_os_error_that_tells_the_space_left(policy, tokenizer, tmp_path):
+    from safetensors import SafetensorError  # not an OSError
+
+    def full(folder, **options):
+        raise SafetensorError("I/O error: No space left on device")
+
+    policy.lm.save_pretrained = full
+    with pytest.raises(OSError, match="checkpoint-2 cannot be written, .* MiB are free there: .*No space left"):
+        save(policy, tokenizer, tmp_path, 2)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_a_killed_save_left_is_no_checkpoint_and_is_cleaned(policy, tokenizer, tmp_path):
     save(policy, tokenizer, tmp_path, 3)
     (tmp_path / ".checkpoint-torn").mkdir()
