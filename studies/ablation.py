@@ -136,7 +136,7 @@ def run(setting, arms, seeds, jobs, out, train="", evaluate=""):
             pool.shutdown(cancel_futures=True)
 
 
-def main(argv=None):
+def parse(argv=None):
     parser = argparse.ArgumentParser(description="Every shaping against plain GRPO, over seeds.")
     parser.add_argument("--settings", default="default,headroom")
     parser.add_argument(
@@ -153,6 +153,11 @@ def main(argv=None):
     for what, chosen, known in (("--settings", names, TRAIN), ("--arms", arms, ARMS)):
         if unknown := [x for x in chosen if x not in known]:
             parser.error(f"{what} {','.join(unknown)}: choose from {', '.join(known)}")
+    return args, names, arms
+
+
+def main(argv=None):
+    args, names, arms = parse(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     try:
         for name in [] if args.table else names:

@@ -147,11 +147,15 @@ def draw(runs, out):
     plt.close(figure)
 
 
-def main(argv=None):
+def parse(argv=None):
     parser = argparse.ArgumentParser(description="Draw metrics.jsonl of runs.")
     parser.add_argument("runs", nargs="+", help="folders of runs")
     parser.add_argument("--out", default="picture.png", help="file to write; the ending says the format")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = parse(argv)
     try:
         draw([read(folder) for folder in args.runs], args.out)
     except (ModuleNotFoundError, ValueError, OSError) as error:

@@ -1,0 +1,88 @@
+"""The README: its commands have options that exist, its worked response has the numbers of the code."""
+
+import re
+import shlex
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = [block.replace("\\\n", " ") for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)]
+COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+COMMANDS += re.findall(r"`(python studies/[^`]*)`", README)
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    (command,) = [c for c in COMMANDS if "pytest" in c]
+    assert command in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_names_a_file_and_options_that_exist(command, monkeypatch):
+    sys.path.insert(0, str(ROOT / "studies"))
+    for part in command.split(" && "):
+        words = shlex.split(part)
+        script = next((i for i, word in enumerate(words) if word.endswith(".py")), None)
+        if script is None:
+            assert words[:2] in (["python3", "-m"], [".venv/bin/pip", "install"], [".venv/bin/python", "-m"])
+            continue
+        name, options = words[script], words[script + 1 :]
+        assert (ROOT / name).exists()
+        if name == "train.py":
+            import train
+            from transformers import HfArgumentParser
+
+            config, rest = HfArgumentParser(train.Config).parse_args_into_dataclasses(options, True)
+            assert not rest and train.fill(config)
+        elif name == "eval.py":
+            import eval as evaluation
+            from transformers import HfArgumentParser
+
+            assert not HfArgumentParser(evaluation.Config).parse_args_into_dataclasses(options, True)[1]
+        else:
+            module = __import__(name.removesuffix(".py").removeprefix("studies/"))
+            assert module.parse(options) if options else module.main  # without options there is nothing to misspell
+
+
+def worked_response(folder=ROOT / "toy_base"):
+    """The lines of the README's example: from the text of a response to its shaped advantage."""
+    from parallel import load_model
+    from rank import prefix_effective_rank, rank_metrics
+    from rollout import Policy
+    from shaping import deviations, dual_channel, shape_advantages
+
+    question, response = "(((7*5)-7)+8)*2=?", "7*5=35\n35-7=28\n28+8=36\n36*2=72\n\\boxed{72}"
+    stride, A, mu = 4, 1.620, (18.2, 5.0, 0.65)
+    model, tokenizer = load_model(str(folder), torch.device("cpu"))
+    prompt, answer = tokenizer.encode(question), [*tokenizer.encode(response), tokenizer.eos_token_id]
+    ids = torch.tensor([prompt + answer])
+    with torch.no_grad():
+        _, _, z = Policy(model.eval())(ids, torch.ones_like(ids), targets=ids[:, len(prompt) :])  # [1, T, D]
+    metrics = rank_metrics(z, torch.ones(z.shape[:2], dtype=torch.bool), stride)
+    n = range(stride + 1, len(answer) + 1, stride)
+    m = prefix_effective_rank(z[0], n)
+    er, erv, era = (x.item() for x in metrics)
+    assert er == pytest.approx(m[-1].item())  # here the last prefix is the whole response
+
+    lines = ["| j | states | new text | m_j | delta_j |", "|---|---|---|---|---|"]
+    for j, end in enumerate(n):
+        new = tokenizer.decode(answer[max(0, end - stride) if j else 0 : end]).replace("\n", " ↵ ")
+        delta = f"{m[j] - m[:j].mean():.2f}" if j else ""
+        lines.append(f"| {j + 1} | {end} | `{new.strip()}` | {m[j]:.2f} | {delta} |")
+    d = [x.item() for x in deviations(metrics, mu)[:, 0]]
+    phi, beta = (x.item() for x in dual_channel(metrics, mu))
+    shaped = shape_advantages(torch.tensor([A]), metrics, mu)[0].item()
+    words = (
+        f"So ER = {er:.2f}, ERV = {erv:.2f} and ERA = {era:.3f}. Against running means of 18.2, 5.0 and 0.65 these are "
+        f"deviations of {d[0]:+.3f}, {d[1]:+.3f} and {d[2]:+.3f}; beta = {beta:.3f}, Phi = {phi:.3f}, which is below "
+        f"|A| / 2 = {A / 2:.3f}; A' = {shaped:.3f}."
+    )
+    return "\n".join(lines), words
+
+
+def test_the_worked_response_has_the_numbers_of_the_code():
+    table, words = worked_response()
+    assert table in README
+    assert " ".join(words.split()) in " ".join(README.split())
