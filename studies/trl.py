@@ -12,9 +12,9 @@ random weights, and an end token whose probability is set by its row of the LM h
 
 Ours trains with VERL on (--shaping verl, stride 4). Workers run one after the other, ours and TRL's in turn, each in a
 process of its own that is bound to `threads` cores; its first two steps are not timed. Tokens are those sampled, up to
-and with the end token. On a machine that others use too, tokens per second of CPU are the steadier number. Memory is the
-peak of resident memory, and the part of it above what the process had before its first step, when libraries and model
-were loaded. Written to --out as JSON and as the table that is printed: medians, with ranges.
+and with the end token. On a machine that others use too, tokens per second of CPU are the steadier number. Memory is
+the peak of resident memory, and the part of it above what the process had before its first step, when libraries and
+model were loaded. Written to --out as JSON and as the table that is printed: medians, with ranges.
 """
 
 import argparse
