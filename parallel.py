@@ -238,9 +238,17 @@ def read_lines(path, last_step=math.inf):
     return [line for line in map(json.loads, whole) if line["step"] <= last_step]
 
 
+def write_whole(path, text):
+    """Replace a file's text: whoever is killed meanwhile leaves the old text or the new, never a part."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    flush(part)
+    part.replace(path)
+
+
 def cut_log(path, last_step):
     """Rewrite a log so that it ends at `last_step`."""
-    path.write_text("".join(json.dumps(line) + "\n" for line in read_lines(path, last_step)))
+    write_whole(path, "".join(json.dumps(line) + "\n" for line in read_lines(path, last_step)))
 
 
 def flush(path):
@@ -267,30 +275,46 @@ def save_checkpoint(folder, policy, optimizer, tokenizer, run, state, keep, worl
     weights = state_dict.get_model_state_dict(policy, options=whole)  # on rank 0 only
     once, again = ({name for name, _ in policy.named_parameters(remove_duplicate=r)} for r in (True, False))
     weights = {k.removeprefix("lm."): v for k, v in weights.items() if k not in again - once}  # tied weights once
-    temporary = Path(
-        world.gather([tempfile.mkdtemp(prefix=".checkpoint-", dir=folder) if world.rank == 0 else None])[0]
-    )
+    with written(final, world):
+        temporary = tempfile.mkdtemp(prefix=".checkpoint-", dir=folder) if world.rank == 0 else None
+    temporary = Path(world.gather([temporary])[0])
     try:
-        with distributed_storage():
+        with written(final, world), distributed_storage():
             held = state_dict.get_optimizer_state_dict(policy, optimizer)
             dcp.save(held, checkpoint_id=temporary / "optimizer", no_dist=world.size == 1)
-        if world.rank == 0:
-            policy.lm.save_pretrained(temporary, state_dict=weights)
-            tokenizer.save_pretrained(temporary)
-            (temporary / "run.json").write_text(json.dumps(run, indent=1))
-            torch.save(state | {"torch_rng": torch.get_rng_state()}, temporary / "state.pt")
-            for path in [*temporary.rglob("*"), temporary]:
-                flush(path)
-            temporary.chmod(0o755)
-            temporary.rename(final)
-            flush(folder)
-            for _, old in checkpoints(folder)[:-keep]:
-                shutil.rmtree(old)
+        with written(final, world):
+            if world.rank == 0:
+                policy.lm.save_pretrained(temporary, state_dict=weights)
+                tokenizer.save_pretrained(temporary)
+                (temporary / "run.json").write_text(json.dumps(run, indent=1))
+                torch.save(state | {"torch_rng": torch.get_rng_state()}, temporary / "state.pt")
+                for path in [*temporary.rglob("*"), temporary]:
+                    flush(path)
+                temporary.chmod(0o755)
+                temporary.rename(final)
+                flush(folder)
+                for _, old in checkpoints(folder)[:-keep]:  # half a folder must not be called a checkpoint
+                    shutil.rmtree(old.rename(folder / f".{old.name}"))
     finally:
         if world.rank == 0:
             shutil.rmtree(temporary, ignore_errors=True)
-    world.barrier()
     return final
+
+
+@contextlib.contextmanager
+def written(path, world):
+    """Whatever goes wrong inside with writing, on any process, is an OSError on all of them; they meet at the end."""
+    from safetensors import SafetensorError
+
+    error = None
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as problem:
+        error = str(problem)
+    errors = [e for e in world.gather([error]) if e]
+    if errors:
+        free = shutil.disk_usage(next(p for p in path.absolute().parents if p.exists())).free / 2**20
+        raise OSError(f"{path} cannot be written, {free:.0f} MiB are free there: {errors[0]}")
 
 
 @contextlib.contextmanager

@@ -479,16 +479,16 @@ def train(s, out, checkpoint=None):
     from tqdm import tqdm
 
     from eval import before_after
-    from parallel import StopAtStepEnd, append_line, clean, cut_log, read_lines
+    from parallel import StopAtStepEnd, append_line, clean, cut_log, read_lines, write_whole, written
 
     config, first = s.config, s.world.rank == 0
-    if first:
-        out.mkdir(parents=True, exist_ok=True)
-        clean(out)
-        (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
-        cut_log(out / "metrics.jsonl", s.step)
-        cut_log(out / "evaluations.jsonl", s.step)
-    s.world.barrier()
+    with written(out, s.world):
+        if first:
+            out.mkdir(parents=True, exist_ok=True)
+            clean(out)
+            write_whole(out / "config.json", json.dumps(asdict(config), indent=1))
+            cut_log(out / "metrics.jsonl", s.step)
+            cut_log(out / "evaluations.jsonl", s.step)
     seen = {(e["step"], e["n"]) for e in read_lines(out / "evaluations.jsonl")}
     saved = s.step if checkpoint else None
     if checkpoint:
@@ -554,8 +554,12 @@ def main(argv=None):
     try:
         train(state, out, checkpoint)
         world.close()
-    except (OSError, FloatingPointError) as error:
-        sys.exit(f"train.py: {error}\nlast checkpoint: {last_checkpoint(out)}")
+    except (OSError, FloatingPointError) as error:  # of all processes: the first tells
+        sys.exit(f"train.py: {error}\nlast checkpoint: {last_checkpoint(out)}" if first else 1)
+    except RuntimeError as error:
+        if "peer" not in str(error):
+            raise
+        sys.exit(f"train.py: rank {world.rank} stops, because another process has ended")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,18 @@ def test_a_full_disk_leaves_the_older_checkpoints_and_no_rubbish(policy, tokeniz
     assert load_state(old, policy, torch.optim.AdamW(policy.parameters()), WORLD)["step"] == 1
 
 
+def test_weights_that_cannot_be_written_are_an_os_error_that_tells_the_space_left(policy, tokenizer, tmp_path):
+    from safetensors import SafetensorError  # not an OSError
+
+    def full(folder, **options):
+        raise SafetensorError("I/O error: No space left on device")
+
+    policy.lm.save_pretrained = full
+    with pytest.raises(OSError, match="checkpoint-2 cannot be written, .* MiB are free there: .*No space left"):
+        save(policy, tokenizer, tmp_path, 2)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_a_killed_save_left_is_no_checkpoint_and_is_cleaned(policy, tokenizer, tmp_path):
     save(policy, tokenizer, tmp_path, 3)
     (tmp_path / ".checkpoint-torn").mkdir()
@@ -61,6 +73,38 @@ def test_what_a_killed_save_left_is_no_checkpoint_and_is_cleaned(policy, tokeniz
     assert [step for step, _ in checkpoints(tmp_path)] == [3]
     clean(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-3", "checkpoint-9x"]
+
+
+def test_a_kill_while_an_old_checkpoint_is_removed_leaves_no_half_of_it(policy, tokenizer, tmp_path, monkeypatch):
+    save(policy, tokenizer, tmp_path, 1)
+
+    def killed(folder, **options):
+        (folder / "config.json").unlink(missing_ok=True)
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parallel.shutil, "rmtree", killed)
+        with pytest.raises(SystemExit):
+            save(policy, tokenizer, tmp_path, 2, keep=1)
+    assert [step for step, _ in checkpoints(tmp_path)] == [2]
+    clean(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
+
+
+def test_a_kill_while_a_file_is_rewritten_leaves_its_old_text(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n')
+
+    def killed(path):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parallel, "flush", killed)
+        with pytest.raises(SystemExit):
+            parallel.cut_log(path, 1)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+    parallel.cut_log(path, 1)
+    assert path.read_text() == '{"step": 1}\n'
 
 
 def test_one_process_is_a_world_of_its_own(capsys):

@@ -1,0 +1,149 @@
+"""The model families that people train, each as a small random model: our log-probs, samples and checkpoints of it.
+
+The oracle is the model's own forward and `generate`. Windows of sliding attention are shorter than the sequences.
+"""
+
+import pytest
+import torch
+import transformers
+
+import rollout
+import toy
+from parallel import World, blocks, save_checkpoint
+from rollout import Policy, check_head, generate, sample_seed, score
+
+WINDOW = 8  # tokens that a sliding layer sees, fewer than the prompts have
+KINDS = ["sliding_attention", "full_attention", "sliding_attention"]
+FAMILIES = {
+    "Llama": {},
+    "Qwen2": {},
+    "Qwen2, sliding": dict(use_sliding_window=True, sliding_window=WINDOW, layer_types=KINDS),
+    "Qwen3": {},
+    "Mistral": dict(sliding_window=WINDOW),
+    "Gemma2": dict(sliding_window=WINDOW, layer_types=KINDS, final_logit_softcapping=3.0, query_pre_attn_scalar=16),
+    "Gemma3": dict(sliding_window=WINDOW, layer_types=KINDS, query_pre_attn_scalar=16),
+    "Granite": dict(logits_scaling=3.0, embedding_multiplier=2.0, residual_multiplier=0.7),
+    "Cohere": dict(logit_scale=0.5),
+    "Cohere2": dict(logit_scale=0.5, sliding_window=WINDOW, layer_types=KINDS),
+}
+TIED_ONLY = ("Cohere", "Cohere2")
+EACH = [(name, tied) for name in FAMILIES for tied in (True, False) if tied or name not in TIED_ONLY]
+
+
+def config_of(name, tied, tokenizer):
+    family = name.split(",")[0]
+    config = getattr(transformers, f"{family}TextConfig" if family == "Gemma3" else f"{family}Config")
+    return config(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, max_position_embeddings=128, tie_word_embeddings=tied, bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **FAMILIES[name],
+    )  # fmt: skip
+
+
+@pytest.fixture(params=EACH, ids=[f"{name} {'tied' if tied else 'untied'}" for name, tied in EACH])
+def policy(request, tokenizer):
+    """A random Policy with distributions that are far from uniform."""
+    name, tied = request.param
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{name.split(',')[0]}ForCausalLM")(config_of(name, tied, tokenizer)).eval()
+    with torch.no_grad():  # norms that are not the identity; logits far from uniform, those of a cap in its bend
+        for weight in model.parameters():
+            if weight.dim() == 1:
+                weight.add_(0.3 * torch.randn_like(weight))
+        head = model.get_output_embeddings().weight
+        if tied:
+            head.mul_(4)
+        else:
+            head.normal_(std=0.3)
+            model.get_input_embeddings().weight.normal_(std=0.3)
+    return Policy(model)
+
+
+@pytest.fixture
+def prompts(tokenizer):
+    """Four prompts of lengths 8 to 25, so that most are left-padded and most are longer than the window."""
+    return [tokenizer.encode(toy.problems(level, 1, seed=0)[0][0]) for level in (1, 3, 5, 6)]
+
+
+def sample(policy, tokenizer, prompts, samples=4, length=24, stops=(8, 15), **other):
+    """Two of 23 tokens end a response, so that lengths differ much."""
+    seeds = [sample_seed(0, i, j) for i in range(len(prompts)) for j in range(samples)]
+    return generate(policy, prompts, seeds, length, set(stops), tokenizer.pad_token_id, **other)
+
+
+def test_log_probs_are_those_of_the_models_own_logits(policy, tokenizer, prompts):
+    check_head(policy)
+    assert len(set(map(len, prompts))) > 1 and max(map(len, prompts)) > WINDOW
+    r = sample(policy, tokenizer, prompts)
+    logp, entropy, states = policy(r.ids, r.attention, targets=r.responses, temperature=0.8)
+    for i in range(0, len(r.mask), 3):
+        prompt, n = prompts[i // 4], int(r.mask[i].sum())
+        ids = torch.tensor([prompt + r.responses[i, :n].tolist()])  # alone and without padding
+        want = (policy.lm(input_ids=ids).logits[0, len(prompt) - 1 : -1].double() / 0.8).log_softmax(-1)  # [n, V]
+        own = want.gather(-1, r.responses[i, :n, None])[:, 0]
+        torch.testing.assert_close(logp[i, :n].double(), own, atol=1e-4, rtol=0)
+        torch.testing.assert_close(entropy[i, :n].double(), -(want.exp() * want).sum(-1), atol=1e-4, rtol=0)
+    assert states.shape == (*r.mask.shape, 64) and logp[r.mask].std() > 0.3  # far from uniform
+
+
+def test_what_the_sampler_saw_is_what_score_gives_while_rows_leave_the_batch(policy, tokenizer, prompts):
+    r = sample(policy, tokenizer, prompts, keep_states=True)
+    lengths = r.mask.sum(1)
+    assert len(lengths.unique()) > 3  # rows left at several moments, some of them past the window
+    logp, entropy, states = score(policy, r, max_tokens=200)
+    torch.testing.assert_close(r.logprobs, logp, atol=1e-4, rtol=0)
+    torch.testing.assert_close(r.entropy, entropy.where(r.mask, 0.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(r.states, states, atol=1e-4 * states.abs().max().item(), rtol=0)
+
+
+def test_greedy_samples_are_those_of_model_generate(policy, tokenizer, prompts):
+    r = sample(policy, tokenizer, prompts, samples=1, temperature=0, stops={tokenizer.eos_token_id})
+    for prompt, tokens, mask in zip(prompts, r.responses, r.mask):
+        ids = torch.tensor([prompt])
+        want = policy.lm.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False)
+        assert tokens[mask].tolist() == want[0, len(prompt) :].tolist()
+
+
+def test_log_probs_in_pieces_have_the_values_and_gradients_of_one(policy, tokenizer, prompts, monkeypatch):
+    r = sample(policy, tokenizer, prompts)
+    seen = []
+    for numbers in (2**25, 7 * len(tokenizer)):  # all at once, and seven tokens at a time
+        monkeypatch.setattr(rollout, "LOGITS", numbers)
+        policy.zero_grad()
+        logp, entropy, _ = policy(r.ids, r.attention, targets=r.responses)
+        (logp.sum() + 0.1 * entropy.sum()).backward()
+        seen.append((logp, entropy, {k: p.grad.clone() for k, p in policy.named_parameters() if p.grad is not None}))
+    for one, pieces in zip(*seen):
+        torch.testing.assert_close(pieces, one, atol=1e-4, rtol=1e-4)
+
+
+def test_its_blocks_are_found(policy):
+    assert blocks(policy) == list(policy.lm.base_model.layers)
+
+
+def test_plain_from_pretrained_loads_its_checkpoint(policy, tokenizer, tmp_path):
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-2)
+    ids = torch.tensor([tokenizer.encode("((7*5)-7)+8=?")])
+    policy(ids, torch.ones_like(ids), targets=ids[:, 1:])[0].sum().backward()
+    optimizer.step()
+    world = World(0, 1, torch.device("cpu"))
+    path = save_checkpoint(tmp_path, policy, optimizer, tokenizer, {"step": 1}, {}, 1, world)
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(path)
+    assert type(loaded) is type(policy.lm)
+    with torch.no_grad():
+        assert torch.equal(loaded(ids).logits, policy.lm(ids).logits)
+
+
+class Warmed(transformers.LlamaForCausalLM):
+    """A family that divides its logits by a number of its own."""
+
+    def forward(self, *args, **kwargs):
+        out = super().forward(*args, **kwargs)
+        out.logits = out.logits / 1.5
+        return out
+
+
+def test_a_family_that_scales_its_logits_in_a_new_way_is_refused(tokenizer):
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match="Warmed.*teach rollout.Policy.logits"):
+        check_head(Policy(Warmed(config_of("Llama", True, tokenizer)).eval()))
