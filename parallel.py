@@ -5,8 +5,8 @@ are split over the processes (FSDP2: each holds 1 / size of weights, gradient an
 block in bfloat16 as it needs it), but `unsharded` gathers all of them for sampling, where processes must be free to
 finish at different times. (3) A checkpoint is everything (weights, optimizer, baseline, random state, configuration,
 prompt template), written to a temporary folder, flushed, and renamed: a folder called checkpoint-N is complete or it
-does not exist, whatever was killed when. Plain `from_pretrained` loads its model part; its optimizer part can be read by
-another number of processes.
+does not exist, whatever was killed when. Plain `from_pretrained` loads its model part; its optimizer part can be read
+by another number of processes.
 
     DIR/checkpoint-N/config.json, model.safetensors, tokenizer files     the model
                      run.json                                            step, template and configuration

@@ -192,48 +192,75 @@ def train_step(s):
     import torch
 
     from grpo import group_advantages
-    from parallel import unsharded
     from rank import dataset_metrics
-    from rollout import generate, sample_seed, score
     from shaping import shape_advantages
-    from verifier import verify
 
     c, began, phase = s.config, time.perf_counter(), Phases()
     places = own_places(c.prompts, c.mini_batches, s.world.rank, s.world.size)
     batch = [batch_of(s.problems, s.step, c.prompts, c.seed)[i] for i in places]
-    with phase("rollout"), unsharded(s.policy):
-        seeds = [sample_seed(c.seed, s.step, i, j) for i in places for j in range(c.group)]
-        prompts, pad = [ids for _, ids in batch], s.tokenizer.pad_token_id
-        rollout = generate(s.policy, prompts, seeds, c.max_new_tokens, s.stop_ids, pad, c.temperature, keep_states=True)
+    with phase("rollout"):
+        rollout = sample(s, batch, places)
     with beside(s.world.device, look, rollout, c) as looked:
         with phase("verify"):
-            golds = [problem.answer for problem, _ in batch for _ in range(c.group)]
-            R = torch.tensor(
-                [float(verify(text, gold)) for text, gold in zip(rollout.texts(s.tokenizer), golds)]
-            )  # [B]
-        with phase("score"), unsharded(s.policy, s.reference):  # one update: its own forward gives the old log-probs
-            old_logp = score(s.policy, rollout, c.temperature, c.micro_tokens)[0] if c.mini_batches > 1 else None
-            ref_logp = score(s.reference, rollout, c.temperature, c.micro_tokens)[0] if s.reference else None
+            R = rewards(s, batch, rollout)  # [B]
+        with phase("score"):
+            old_logp, ref_logp = logprobs(s, rollout)  # [B, T] or None
         with phase("rank"):
-            metrics, states = looked()
+            metrics, states = looked()  # er, erv, era [B] each; mean states [B, D]
     with phase("rank"):
-        means, undefined = batch_means(s.world, metrics)
+        means, undefined = batch_means(s.world, metrics)  # [3], [3]
         whole = dataset_metrics(torch.cat(s.world.gather([states])))
-        A = group_advantages(R.to(rollout.ids.device), c.group, c.scale_std)  # [B]
+        A = group_advantages(R, c.group, c.scale_std)  # [B]
         seen, order = exchange(s, metrics, places) if c.shaping == "shuffled" else (metrics, None)
-        A, shaped = shape_advantages(
-            A, seen, s.baseline, c.kappa, c.gain, c.shaping, rollout.mask, rollout.entropy, order=order
-        )
+        A, shaped = shape_advantages(A, seen, s.baseline, c.kappa, c.gain, c.shaping, rollout.mask, rollout.entropy,
+                                     order=order)  # fmt: skip
         remember(s, means)
     with phase("update"):
         updated = update(s, rollout, A, old_logp, ref_logp)
     s.step += 1
     line = {"step": s.step} | describe(s.world, rollout, R, c.group, shaped) | updated
-    line |= {**dict(zip(NAMES, means.tolist())), **{f"{k}_undefined": n for k, n in zip(NAMES, undefined.tolist())}}
+    line |= dict(zip(NAMES, means.tolist())) | {f"{k}_undefined": n for k, n in zip(NAMES, undefined.tolist())}
     line |= {f"dataset_{k}": m.item() for k, m in zip(NAMES, whole)}
     seconds = time.perf_counter() - began
     line |= {"seconds": {**phase, "other": seconds - sum(phase.values())}, "step_seconds": seconds}
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in line.items()}
+
+
+def sample(s, batch, places):
+    """Rollout of `group` responses to each problem of this process, with the states that predicted each token."""
+    from parallel import unsharded
+    from rollout import generate, sample_seed
+
+    c, prompts = s.config, [ids for _, ids in batch]
+    seeds = [sample_seed(c.seed, s.step, i, j) for i in places for j in range(c.group)]
+    with unsharded(s.policy):
+        return generate(s.policy, prompts, seeds, c.max_new_tokens, s.stop_ids, s.tokenizer.pad_token_id, c.temperature,
+                        keep_states=True)  # fmt: skip
+
+
+def rewards(s, batch, rollout):
+    """1 where the verifier finds the response right, else 0: float32 [B]."""
+    import torch
+
+    from verifier import verify
+
+    golds = [problem.answer for problem, _ in batch for _ in range(s.config.group)]
+    right = [verify(text, gold) for text, gold in zip(rollout.texts(s.tokenizer), golds)]
+    return torch.tensor(right, dtype=torch.float32, device=s.world.device)
+
+
+def logprobs(s, rollout):
+    """Log-probs [B, T] before the update and under the reference, each None where it is not needed.
+
+    With one update per rollout the update's own forward gives the old log-probs.
+    """
+    from parallel import unsharded
+    from rollout import score
+
+    c = s.config
+    with unsharded(s.policy, s.reference):
+        old = score(s.policy, rollout, c.temperature, c.micro_tokens)[0] if c.mini_batches > 1 else None
+        return old, score(s.reference, rollout, c.temperature, c.micro_tokens)[0] if s.reference else None
 
 
 def look(rollout, c):
