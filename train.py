@@ -530,18 +530,19 @@ def train(s, out, checkpoint=None):
             evaluation(config.eval_n)
         with tqdm(total=config.steps, initial=s.step, desc="train", unit="step", disable=s.world.quiet) as bar:
             while s.step < config.steps:
-                with StopAtStepEnd() as stop:
+                with StopAtStepEnd() as stop:  # also while saving, where processes wait for each other
                     line = train_step(s)
                     if first:
                         append_line(out / "metrics.jsonl", line)
-                    asked = any(s.world.gather([stop.asked]))
+                    due = s.step % config.save_every == 0 or s.step == config.steps
+                    if due or any(s.world.gather([stop.asked])):
+                        save(s, out)
+                        saved = s.step
+                    asked = saved == s.step and any(s.world.gather([stop.asked]))
                 bar.update()
                 bar.set_postfix(reward=f"{line['reward']:.3f}")
                 if asked:
                     raise KeyboardInterrupt
-                if s.step % config.save_every == 0 or s.step == config.steps:
-                    save(s, out)
-                    saved = s.step
                 if config.eval_every and s.step % config.eval_every == 0 and s.step < config.steps:
                     evaluation(1)
         evaluation(config.eval_n)

@@ -6,7 +6,8 @@ Qwen2.5-0.5B's shape (width 896, 14 heads, 2 of them for keys, vocabulary 151,93
 weights, float32; 8 prompts x 4 responses of 64 tokens, none of which ends early, one update per rollout, stride 4, the
 toy's prompts. "off" is --shaping none without the ranks that it would log: no metric is computed, no state is kept. All
 steps have the same weights (the optimizer's learning rate is 0), both of a pair the same prompts and seeds; the order
-within a pair alternates. A forward pass is a call of the model's blocks.
+within a pair alternates. A forward pass is a call of the model's blocks. On a machine that others use too, CPU seconds
+are the steadier number.
 """
 
 import argparse
@@ -96,14 +97,15 @@ class Passes:
 
 
 def step(s, number, verl):
-    """(the step's line of metrics, seconds, forward passes without and with gradients)."""
+    """The step's line of metrics, (seconds, CPU seconds of all threads), forward passes (without, with gradients)."""
     import train
 
     s.step = number
     with contextlib.nullcontext() if verl else Off(), Passes(s.policy) as passes:
-        began = time.perf_counter()
+        began = time.perf_counter(), time.process_time()
         line = train.train_step(s)
-        return line, time.perf_counter() - began, (passes.without, passes.training)
+        took = time.perf_counter() - began[0], time.process_time() - began[1]
+        return line, took, (passes.without, passes.training)
 
 
 def main():
@@ -125,22 +127,31 @@ def main():
         for verl in (True, False) if number % 2 else (False, True):
             s.config.shaping = "verl" if verl else "none"
             line, took, counted = step(s, number, verl)
-            print(f"step {number}, VERL {'on' if verl else 'off'}: {took:.2f} s", file=sys.stderr)
+            print(
+                "step {}, VERL {}: {:.2f} s, CPU {:.2f} s".format(number, "on" if verl else "off", *took),
+                file=sys.stderr,
+            )
             if number:  # the first pair is a warm-up
                 seconds[verl].append(took)
                 passes[verl].add(counted)
                 phases += [line["seconds"]] if verl else []
-    ratios = [on / off for on, off in zip(seconds[True], seconds[False])]
     print(
         f"{args.layers} layers of width {args.width}, vocabulary {args.vocabulary:,}, 8 prompts x 4 responses of "
         f"{args.new_tokens} tokens; {args.threads} threads on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; "
         f"{args.repeats} pairs\n"
     )
-    print("| | seconds per step | forward passes: sampling and scoring | in the update |\n|---|---|---|---|")
+    print(
+        "| | seconds per step | CPU seconds | forward passes: sampling and scoring | in the update |\n|---|---|---|---|---|"
+    )
     for verl in (True, False):
-        ((without, training),), median = passes[verl], statistics.median(seconds[verl])
-        print(f"| VERL {'on' if verl else 'off'} | {median:.2f} | {without} | {training} |")
-    print(f"\nmedian ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+        ((without, training),), (wall, cpu) = passes[verl], map(statistics.median, zip(*seconds[verl]))
+        print(f"| VERL {'on' if verl else 'off'} | {wall:.2f} | {cpu:.2f} | {without} | {training} |")
+    for i, kind in enumerate(("seconds", "CPU seconds")):
+        ratios = [on[i] / off[i] for on, off in zip(seconds[True], seconds[False])]
+        print(
+            f"\n{kind}: median ratio of pairs {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+        )
+    print()
     for phase in phases[0]:
         print(f"{phase}: {statistics.median(p[phase] for p in phases):.3f} s with VERL on")
 

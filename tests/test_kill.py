@@ -5,12 +5,13 @@ import subprocess
 import sys
 import time
 
+import kill_run
 import pytest
 from kill_run import OPTIONS, ROOT, TORCHRUN, alive, contents, kill_and_resume, processes_of
 
 
-def start(processes, out, *options, program=ROOT / "train.py"):
-    command = [sys.executable, *([*TORCHRUN, str(processes)] if processes > 1 else []), str(program), *OPTIONS]
+def start(processes, out, *options, program=(ROOT / "train.py",)):
+    command = [sys.executable, *([*TORCHRUN, str(processes)] if processes > 1 else []), *map(str, program), *OPTIONS]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return subprocess.Popen([*command, "--out", str(out), *options], **pipes)
 
@@ -29,18 +30,21 @@ def test_a_killed_run_resumes_from_a_complete_checkpoint_and_ends_as_if_nothing_
     assert difference <= (0 if processes == 1 else 1e-5) and (processes > 1 or one == other)
 
 
-def test_sigterm_to_torchrun_ends_all_processes_after_the_step_with_a_checkpoint_of_it(tmp_path):
+@pytest.mark.parametrize("where", ["step", "save"])
+def test_sigterm_to_torchrun_ends_all_processes_after_the_step_with_a_checkpoint_of_it(tmp_path, where):
     out, log = tmp_path / "run", tmp_path / "run" / "metrics.jsonl"
-    run = start(2, out, "--steps", "500", "--save_every", "500")
-    while not log.exists() or not log.read_text():
+    program = [ROOT / "train.py"] if where == "step" else [kill_run.__file__, "worker"]  # whose saves are slow
+    every = {"step": "500", "save": "2"}[where]
+    run = start(2, out, "--steps", "500", "--save_every", every, program=program)
+    while not (list(out.glob(".checkpoint-*")) if where == "save" else log.exists() and log.read_text()):
         assert run.poll() is None, run.communicate()
-        time.sleep(0.05)
+        time.sleep(0.02)
     ranks = processes_of(run, 2)
     run.send_signal(signal.SIGTERM)
     _, said = run.communicate(timeout=60)
     done = len(log.read_text().splitlines())
     assert run.returncode != 0 and len(ranks) == 2 and not any(map(alive, ranks))
-    assert [path.name for path in out.glob("checkpoint-*")] == [f"checkpoint-{done}"] and 1 <= done < 500
+    assert [path.name for path in out.glob("*checkpoint-*")] == [f"checkpoint-{done}"] and 1 <= done < 500, said
     assert contents(out / f"checkpoint-{done}")
     assert said.count(f"stopped after step {done} of 500") == 1 and "--resume" in said
 
@@ -66,7 +70,7 @@ train.main()
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_checkpoint_that_cannot_be_written_ends_all_with_one_message_and_leaves_the_older(tmp_path, processes):
     (tmp_path / "full.py").write_text(FULL)
-    run = start(processes, tmp_path / "run", "--steps", "3", program=tmp_path / "full.py")
+    run = start(processes, tmp_path / "run", "--steps", "3", program=[tmp_path / "full.py"])
     (told,) = complaints(run)
     assert "checkpoint-2 cannot be written" in told and "MiB are free" in told
     assert [path.name for path in (tmp_path / "run").glob("*checkpoint*")] == ["checkpoint-1"]  # nor a .checkpoint-
