@@ -394,7 +394,7 @@ def main(argv=None):
     try:
         run(config)
     except (ValueError, OSError) as error:
-        sys.exit(f"eval.py: {error}")
+        sys.exit(f"eval.py: {error}" if os.environ.get("RANK", "0") == "0" else 1)
     except KeyboardInterrupt:
         sys.exit("\ninterrupted; every finished batch is kept: the same command with --out and --resume goes on")
 
@@ -418,6 +418,8 @@ def run(config):
         sets |= found
         if len(found) > 1:
             pools[name] = list(found)
+
+    import torch
 
     from parallel import checkpoint_template, load_model, setup, stop_ids
     from rank import dataset_metrics
@@ -446,6 +448,7 @@ def run(config):
     began = {
         "protocol": asdict(protocol) | {"n": ns, "rank_layer": config.rank_layer},
         "model": path,
+        "dtype": "bfloat16" if world.device.type == "cuda" else "float32",
         "problems": {k: len(v) for k, v in sets.items()},
     }
     started = out / "evaluation.json"
@@ -453,7 +456,7 @@ def run(config):
         raise FileExistsError(f"{out} holds an evaluation: give another --out, or --resume to go on with it")
     if started.exists() and (before := json.loads(started.read_text())) != began:
         raise ValueError(f"{out} was begun with {before}, not {began}: nothing to resume")
-    model, tokenizer = load_model(path, world.device)
+    model, tokenizer = load_model(path, world.device, getattr(torch, began["dtype"]))
     for name in sets:
         render(tokenizer, sets[name][0].question, protocol.template)  # a template that cannot work is an error now
     policy, stops = Policy(model.eval(), config.rank_layer), stop_ids(model, tokenizer)
@@ -461,7 +464,8 @@ def run(config):
     world.barrier()
     out.mkdir(parents=True, exist_ok=True)
     started.write_text(json.dumps(began, indent=1))
-    world.say(f"{said} · {' '.join(f'{k}={v}' for k, v in began['protocol'].items())} · {world.device}")
+    told = " ".join(f"{k}={v}" for k, v in began["protocol"].items())
+    world.say(f"{said} · {told} · {began['dtype']} on {world.device}, processes: {world.size}")
 
     summaries, records, began_at = {}, {}, time.time()
     for name, problems in sets.items():
