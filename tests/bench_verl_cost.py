@@ -141,7 +141,7 @@ def main():
         f"{args.repeats} pairs\n"
     )
     print(
-        "| | seconds per step | CPU seconds | forward passes: sampling and scoring | in the update |\n|---|---|---|---|---|"
+        "| | seconds per step | CPU seconds | forward passes: sampling, scoring | in the update |\n|---|---|---|---|---|"
     )
     for verl in (True, False):
         ((without, training),), (wall, cpu) = passes[verl], map(statistics.median, zip(*seconds[verl]))
