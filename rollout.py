@@ -184,6 +184,8 @@ def reserve_room(cache):
             return self.keys, self.values
 
         def batch_select_indices(self, indices):
+            if self.room is None:  # some responses ended with their first token
+                return super().batch_select_indices(indices)
             n, self.room = self.keys.shape[-2], self.room[:, indices]
             self.keys, self.values = self.room[..., :n, :]
 

@@ -140,9 +140,8 @@ def main():
         f"{args.new_tokens} tokens; {args.threads} threads on {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; "
         f"{args.repeats} pairs\n"
     )
-    print(
-        "| | seconds per step | CPU seconds | forward passes: sampling, scoring | in the update |\n|---|---|---|---|---|"
-    )
+    print("| | seconds per step | CPU seconds | forward passes: sampling, scoring | in the update |")
+    print("|---|---|---|---|---|")
     for verl in (True, False):
         ((without, training),), (wall, cpu) = passes[verl], map(statistics.median, zip(*seconds[verl]))
         print(f"| VERL {'on' if verl else 'off'} | {wall:.2f} | {cpu:.2f} | {without} | {training} |")

@@ -64,6 +64,17 @@ def test_the_stop_token_is_inside_the_mask_where_pad_is_eos(policy, tokenizer, p
         assert finished or n == 40
 
 
+def test_responses_that_end_with_their_first_token_leave_the_others_as_they_are(policy, tokenizer, prompts):
+    whole = sample(policy, tokenizer, prompts)
+    first = whole.responses[:, 0].mode().values.item()  # ends several responses at once, before the others go on
+    seeds = [sample_seed(0, i, j) for i in range(len(prompts)) for j in range(4)]
+    r = generate(policy, prompts, seeds, 40, {tokenizer.eos_token_id, first}, tokenizer.pad_token_id)
+    assert (r.mask.sum(1) == 1).sum() > 2 and (r.mask.sum(1) > 1).any()
+    for row in range(len(seeds)):
+        n = int(r.mask[row].sum())
+        assert r.responses[row, :n].tolist() == whole.responses[row, :n].tolist()
+
+
 def test_greedy_sampling_matches_model_generate(policy, tokenizer, prompts):
     r = sample(policy, tokenizer, prompts, samples=1, temperature=0)
     for prompt, tokens, mask in zip(prompts, r.responses, r.mask):
