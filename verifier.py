@@ -233,9 +233,9 @@ NO_UNIT = set(
 
 THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?!,?[0-9])")
 SPLIT_DIGITS = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:(?:\{,\}|,?\s?\\[,!;: ]\s?|~|\s)[0-9]{3})+(?![0-9])")
-SINGLE_UNIT = re.compile(r"([0-9}]\s+)([mgshLlNJWVAKCFT])(?![A-Za-z0-9_('])(?=\s*(?:$|\^|/|\$|\\cdot))")
+SINGLE_UNIT = re.compile(r"((?:[0-9}]|\\pi)(?:\s|\\[;,: ])+)([mgshLlNJWVAKCFT])(?![A-Za-z0-9_('])(?=\s*(?:$|\^|/|\$|\\cdot))")
 TOKEN = re.compile(
-    r"\\(?:[A-Za-z]+|.)|(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?![0-9A-Za-z]))?"
+    r"\\(?:[A-Za-z]+|.)|(?:[0-9]+(?:\.[0-9]+|\.(?=\\overline))?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?![0-9A-Za-z]))?"
     r"|[A-Za-z]+|[\u4e00-\u9fff]+|\s+|.",
     re.S,
 )
@@ -290,7 +290,7 @@ def tokenise(text):
 
 def _word(t, styled, space):
     low = t.lower() if len(t) > 2 else t
-    singular = low[:-1] if len(low) > 3 and low.endswith("s") else low
+    singular = low[:-1] if len(low) > 3 and low.endswith("s") and low not in NO_UNIT else low
     if t in FUNCTIONS:
         return [Token("function", t, space)]
     if low in WORDS:
@@ -367,7 +367,7 @@ class Parser:
         if self.kind() in ("word", "unit"):
             while self.kind(end - self.at) in ("word", "unit"):
                 end += 1
-            named = end < len(self.tokens) and self.tokens[end].text in ("=", ":")
+            named = self.text(end - self.at) == "="
         else:
             named = self.kind() == "symbol" and texts[1:2] == ["("] and ")" in texts
             end += texts.index(")") + 1 if named else 0
@@ -377,8 +377,6 @@ class Parser:
             return None
         name = " ".join(t.text for t in self.tokens[self.at : end])
         self.at = end
-        if self.text() == ":":
-            self.tokens[self.at] = Token("operator", "=")
         return Node("symbol", (), name)
 
     def union(self):
@@ -464,8 +462,9 @@ class Parser:
                     raise Unreadable
                 names.append({"per": "/", "each": "/"}.get(self.text(), self.text()))
                 self.at += 1
-            elif self.text() == "/" and self.kind(1) in ("unit", "word"):
-                names.append(self.accept("/"))
+            elif self.text() == "/" and (self.kind(1) in ("unit", "word") or self.text(1) in UNITS):
+                names.append(self.accept("/") + UNITS.get(self.text(), self.text()))
+                self.at += 1
             elif self.text() == "*" and self.kind(1) == "unit":
                 self.at += 1
             elif names and self.accept("^"):
@@ -589,14 +588,15 @@ class Parser:
         return "".join(t.text for t in self.tokens[start : self.at - 1])
 
     def symbol(self):
-        name = self.text()
+        name, start = self.text(), self.at
         self.at += 1
         while self.text() in ("_", "'"):
             name += self.accept("'") or (self.accept("_") and "_" + self.raw())
-        choose = re.fullmatch(r"C_(\d+)", name, re.A)
-        if choose and self.text() == "^":  # C_n^k, as Chinese textbooks write it
-            self.at += 1
-            return Node("binomial", (_integer(choose[1]), self.argument()))
+        if name.startswith("C_") and self.accept("^"):  # C_n^k, as Chinese textbooks write it
+            self.at = start + 2
+            above = self.argument()
+            self.expect("^")
+            return Node("binomial", (above, self.argument()))
         return Node("symbol", (), name)
 
     def based(self):
@@ -734,6 +734,8 @@ def readings(text):
     text = unicodedata.normalize("NFKC", _unicode(text))[: 4 * LIMIT]
     if r"\begin" not in text:
         text = re.sub(r"\\\\(?=[A-Za-z])", r"\\", text)  # \\frac, escaped once too often
+    text = re.sub(r"\\textcircled\s*\{(\d+)\}", r"(\1)", text)
+    text = text.replace(">=", r"\ge ").replace("<=", r"\le ").replace("==", "=")
     text = re.sub(r"\\mathbb\s*\{?\s*([RZNQC])\s*\}?", r"\\R " if "R" in text else r"\1", text)
     plain = _plain(text)
     if special := _special(plain):
@@ -743,7 +745,7 @@ def readings(text):
     text = SPLIT_DIGITS.sub(lambda m: re.sub(r"[^0-9]", "", m[0]), text)
     ways = [text]
     if THOUSANDS.search(text):
-        ways = [THOUSANDS.sub(lambda m: m[0].replace(",", ""), text), text.replace(",", ", ")]
+        ways = list(dict.fromkeys([THOUSANDS.sub(_one_number, text), text.replace(",", ", ")]))
     if SINGLE_UNIT.search(text):
         ways.append(SINGLE_UNIT.sub(r"\1\\text{\2}", ways[0]))
     if re.search(r"[0-9]e[+-][0-9](?![0-9])", text):
@@ -755,6 +757,13 @@ def readings(text):
         except Unreadable:
             continue
     return found or [Node("text", (), plain)]
+
+
+def _one_number(match):
+    """1,234 as 1234, but for what stands in brackets, where commas separate."""
+    before = match.string[: match.start()]
+    opened = sum(before.count(c) for c in ("(", "[", r"\{")) - sum(before.count(c) for c in (")", "]", r"\}"))
+    return match[0] if opened > 0 else match[0].replace(",", "")
 
 
 def _unicode(text):
@@ -1134,12 +1143,19 @@ class Grader:
         """50% is 50% or 50 or 0.5, whichever side says %."""
         p, p_signed = (p.items[0], True) if p.kind == "percent" else (p, False)
         g, g_signed = (g.items[0], True) if g.kind == "percent" else (g, False)
-        if self.equal(p, g):
+        if (not p_signed or g_signed or self.exceeds_one(g)) and self.equal(p, g):
             return True
         hundredth = Node("number", (), (Fraction(1, 100), Fraction(0)))
         if g_signed and not p_signed:
             return self.equal(p, Node("mul", (g, hundredth)))
         return p_signed and not g_signed and self.equal(Node("mul", (p, hundredth)), g)
+
+    def exceeds_one(self, node):
+        """50% may be meant by a gold 50, not 0.5% by 0.5."""
+        try:
+            return abs(self.real(node)) > 1
+        except NoValue:
+            return False
 
     def times(self, p, g):
         def clock(node):
@@ -1215,11 +1231,8 @@ class Grader:
         if not named_p or not named_g:
             return False
         (p_name, p_value), (g_name, g_value) = named_p, named_g
-        if p_name or g_name:
-            alike = p_name == g_name or not p_name and p_value.kind != "relation" or not g_name and g_value.kind != "relation"
-            alike = alike or "y" in (p_name, g_name) and "(" in p_name + g_name
-            if alike and self.equal(p_value, g_value):
-                return True
+        if (p_value is not p or g_value is not g) and _names_agree(p_name, g_name) and self.equal(p_value, g_value):
+            return True
         if (found := self.intervals_equal(p, g)) is not None:
             return found
         if p.kind != "relation" or g.kind != "relation":
@@ -1450,6 +1463,12 @@ def _name(node):
     return f"{node.kind} {node.value}(" + ",".join(_name(item) for item in node.items) + ")"
 
 
+def _names_agree(a, b):
+    """A name and none do, f(x) and f, y and f(x)."""
+    bare = a.partition(" (")[0] == b.partition(" (")[0]
+    return not a or not b or bare or "y" in (a, b) and "(" in a + b
+
+
 def _atoms(node):
     """A chain a < b = c as relations to zero: f = 0, f > 0, f >= 0 or f != 0."""
     atoms = []
@@ -1487,7 +1506,7 @@ def _words(text):
 # Choices. (B), B., b, option B, "B: 7"; ABD, "A, B and D", A、B、D.
 
 CHOICE_WORDS = re.compile(r"(?:correct |the )*(?:options?|choices?|answers?)(?: is| are)?[\s:]|选项?|故选", re.I)
-WITH_TEXT = re.compile(r"\(?\s*([A-J])\s*(?:\)\s*[.:、]?|[.:、])\s*(\S.*)", re.S)
+WITH_TEXT = re.compile(r"[{\s]*\(?\s*([A-J])\s*(?:\)\s*[.:、]?|[.:、])[}\s]*(\S.*)", re.S)
 ANOTHER = re.compile(r"(?<![A-Za-z\\])\(?[A-J]\s*[.:)、]|\bor\b|\band\b|或")
 
 
@@ -1499,10 +1518,11 @@ def choice(text):
         return {bare.upper()}, ""
     if bare and len(bare) <= 10 and set(bare) <= set("ABCDEFGHIJ") and len(set(bare)) == len(bare):
         return set(bare), ""
-    found = WITH_TEXT.fullmatch(STYLE.sub(" ", _unicode(text)).replace("$", " ").strip(" {}"))
-    if found and not ANOTHER.search(found[2]):
-        return {found[1]}, found[2]
-    return None
+    found = WITH_TEXT.fullmatch(STYLE.sub(" ", _unicode(text)).replace("$", " "))
+    if not found or ANOTHER.search(found[2]):
+        return None
+    rest = found[2].rstrip()
+    return {found[1]}, rest[:-1] if rest.count("}") > rest.count("{") else rest  # the brace of \text{A. 5}
 
 
 def is_equiv(prediction, gold):
