@@ -179,7 +179,7 @@ UNICODE = {
     **dict.fromkeys("′’", "'"),
     **{"×": r"\times ", "÷": r"\div ", "∞": r"\infty ", "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ", "∓": r"\mp "},
     **{"∪": r"\cup ", "∈": r"\in ", "∅": r"\emptyset ", "°": r"^\circ ", "√": r"\sqrt ", "∛": r"\sqrt[3] "},
-    **{"⟨": r"\langle ", "⟩": r"\rangle ", "ℝ": r"\R ", "。": ".", "∘": r"\circ ", "￥": "", "¥": "", "€": "", "£": ""},
+    **{"⟨": r"\langle ", "⟩": r"\rangle ", "ℝ": r"\R ", "¢": " cents", "。": ".", "∘": r"\circ ", "￥": "", "¥": "", "€": "", "£": ""},
 }
 UNICODE = str.maketrans(UNICODE)
 
@@ -240,9 +240,11 @@ TOKEN = re.compile(
     re.S,
 )
 STYLE = re.compile(r"\\(?:text|mathrm|mbox|textrm|textbf|textit|mathbf|boldsymbol|rm|bf|boxed|displaystyle|left|right|,|;|!|:| |quad)(?![a-z])")
+HEAD = re.compile(r"(?:\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?)?\([a-z](?:,[a-z])*\)|\\frac\{d[a-z]\}\{d[a-z]\}")
 TIME = re.compile(r"(\d{1,2})(?::(\d\d))?\s*([ap])\.?\s?m\.?|(\d{1,2}):(\d\d)", re.I | re.A)
 LABELS = re.compile(r"(?:\((\d{1,2})\)[,;\s]*){2,}", re.A)  # ①③④, once the circles are gone
 NOTHING = {"no solution", "no solutions", "no real solution", "no real solutions", "empty set", "无解", "空集"}
+ORDINAL = re.compile(r"\^\s*\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}(?:\s*\})?")
 LEAD = re.compile(r"(?:the\s+)?(?:final\s+)?answer(?:\s+is|\s*[:=])\s*[:=]?|(?:答案|answer)(?:是|为|：|:)", re.I)
 
 
@@ -266,6 +268,8 @@ def tokenise(text):
         elif t.isspace() or t in "$~":
             space = True
             continue
+        elif t == "\\" or t == "." and tokens and tokens[-1].kind in ("unit", "word"):  # sq. units
+            continue
         elif t == "{":
             styles.append(starting)
             if starting:
@@ -283,7 +287,9 @@ def tokenise(text):
             continue
         tokens.append(Token(kind, t, space))
         space = starting = False
-    while tokens and tokens[-1].text == ".":
+    if tokens and tokens[-1].text == "\\\\":
+        tokens.pop()
+    if tokens and tokens[-1].text == ".":
         tokens.pop()
     return tokens
 
@@ -340,6 +346,7 @@ class Parser:
         return found
 
     def whole(self):
+        self.accept("=", r"\approx")
         items = self.answer()
         if self.at < len(self.tokens):
             raise Unreadable
@@ -364,21 +371,13 @@ class Parser:
         return Node("relation", tuple(parts), tuple(signs)) if signs else parts[0]
 
     def head(self):
-        """The left side of f(x) = .. or of Area = .., as one symbol; None where there is none."""
-        end, texts = self.at, [t.text for t in self.tokens[self.at : self.at + 12]]
-        if self.kind() in ("word", "unit"):
-            while self.kind(end - self.at) in ("word", "unit"):
-                end += 1
-            named = self.text(end - self.at) == "="
-        else:
-            named = self.kind() == "symbol" and texts[1:2] == ["("] and ")" in texts
-            end += texts.index(")") + 1 if named else 0
-            inner = self.tokens[self.at + 2 : end - 1]
-            named = named and all(t.kind == "symbol" or t.text == "," for t in inner) and self.text(end - self.at) == "="
-        if not named:
+        """The left side of f(x) = .., (x, y) = .. or Area = .., as one symbol; None where there is none."""
+        ahead = next((i for i in range(1, 16) if self.text(i) == "="), 0)
+        tokens = self.tokens[self.at : self.at + ahead]
+        name = "".join(t.text for t in tokens)
+        if not tokens or not HEAD.fullmatch(name) and any(t.kind not in ("word", "unit") for t in tokens):
             return None
-        name = " ".join(t.text for t in self.tokens[self.at : end])
-        self.at = end
+        self.at += ahead
         return Node("symbol", (), name)
 
     def union(self):
@@ -431,7 +430,12 @@ class Parser:
                 literal = None
                 continue
             elif self.kind() in ("unit", "word") or self.text() == r"\degree":
-                return self.units(Node("mul", tuple(factors)) if len(factors) > 1 else factors[0])
+                return self.units(_mul(factors))
+            elif self.accept("%"):
+                if factors[0].kind == "percent":
+                    raise Unreadable
+                factors = [Node("percent", (_mul(factors),))]
+                continue
             elif self.kind() == "multiple":
                 self.at += 1
                 start, factor = -1, Node("number", (), (Fraction(MULTIPLES[self.tokens[self.at - 1].text]), Fraction(0)))
@@ -445,7 +449,7 @@ class Parser:
                 break
             literal = factor if self.at == start + 1 and factor.kind == "number" and factor.value[1] == 0 else None
             factors.append(factor)
-        return Node("mul", tuple(factors)) if len(factors) > 1 else factors[0]
+        return _mul(factors)
 
     def side_by_side(self):
         """Does another factor follow without a sign between? A | opens only where none is open."""
@@ -499,8 +503,6 @@ class Parser:
                 node = Node("power", (node, self.signed(self.power)))
             elif self.accept("!"):
                 node = Node("factorial", (node,))
-            elif self.accept("%"):
-                node = Node("percent", (node,))
             else:
                 break
             wraps += 1
@@ -512,8 +514,7 @@ class Parser:
     def degrees(self, node):
         if not self.in_angle:
             return Node("unit", (node,), r"\degree")
-        half_turn = Node("number", (), (Fraction(1, 180), Fraction(0)))
-        return Node("mul", (node, Node("symbol", (), r"\pi"), half_turn))
+        return _radians(node)
 
     def deeper(self):
         self.depth += 1
@@ -606,6 +607,8 @@ class Parser:
         self.at += 2
         base = self.raw()
         base = str(NUMERALS.index(base)) if base in NUMERALS else base
+        if base == "10" and digits.isdigit():
+            return _integer(digits)
         if not (digits.isdigit() and base.isdigit() and len(base) < 3 and 2 <= int(base) <= 36):
             raise Unreadable
         return Node("base", (), (digits.lstrip("0"), int(base)))
@@ -645,7 +648,7 @@ class Parser:
             while self.side_by_side() and self.kind() != "function" and self.text() not in ("(", "[", "|"):
                 factors.append(self.power())
             self.depth -= 1
-            inside = Node("mul", tuple(factors)) if len(factors) > 1 else factors[0]
+            inside = _mul(factors)
         self.in_angle = outer
         if exponent and exponent == Node("neg", (_integer("1"),)):
             name, exponent = "arc" + name, None  # \sin^{-1}
@@ -726,6 +729,14 @@ def _integer(digits):
     return Node("number", (), (Fraction(int(digits)), Fraction(0)))
 
 
+def _mul(factors):
+    return Node("mul", tuple(factors)) if len(factors) > 1 else factors[0]
+
+
+def _radians(node):
+    return Node("mul", (node, Node("symbol", (), r"\pi"), Node("number", (), (Fraction(1, 180), Fraction(0)))))
+
+
 def _is_proper(node):
     """Is it \\frac{a}{b} with integers 0 < a < b?"""
     a, b = node.items[0], node.items[1].items[0] if node.kind == "mul" and len(node.items) == 2 else None
@@ -734,18 +745,22 @@ def _is_proper(node):
 
 def readings(text):
     """The ways to read an answer, as Nodes: never empty. Kind `text` is for what is not understood, or is words."""
-    text = LEAD.sub("", text.strip(), count=1) if LEAD.match(text.strip()) else text.strip()
+    text = LEAD.sub("", text.strip(), count=1) if LEAD.match(text.strip()) else text
+    text = text.strip(" \n*") if text.strip().startswith("*") else text.strip()
     text = unicodedata.normalize("NFKC", _unicode(text))[: 4 * LIMIT]
     if r"\begin" not in text:
         text = re.sub(r"\\\\(?=[A-Za-z])", r"\\", text)  # \\frac, escaped once too often
     text = re.sub(r"\\textcircled\s*\{(\d+)\}", r"(\1)", text)
+    text = ORDINAL.sub(" th", text)
+    text = re.sub(r"(?<=[0-9])\s*x\s*(?=10\s*\^)", r"\\times ", text).replace("**", "^")
     text = text.replace(">=", r"\ge ").replace("<=", r"\le ").replace("==", "=")
-    text = re.sub(r"\\mathbb\s*\{?\s*([RZNQC])\s*\}?", r"\\R " if "R" in text else r"\1", text)
+    text = re.sub(r"\\mathbb\s*\{?\s*([RZNQC])\s*\}?", lambda m: r"\R " if m[1] == "R" else " " + m[1], text)
     plain = _plain(text)
     if special := _special(plain):
         return [special]
-    if _is_words(plain) and not (len(plain) <= 3 and plain.islower() and plain not in ("no", "on", "yes")):
-        return [Node("text", (), plain)]
+    words = [Node("text", (), plain)] if _is_words(plain) else []
+    if words and (len(plain) > 3 or not plain.isascii() or not plain.isalpha() or plain.lower() in ("no", "on", "yes") or set(plain) <= set("IVX")):
+        return words
     text = SPLIT_DIGITS.sub(lambda m: re.sub(r"[^0-9]", "", m[0]), text)
     ways = [text]
     if THOUSANDS.search(text):
@@ -754,7 +769,7 @@ def readings(text):
         ways.append(SINGLE_UNIT.sub(r"\1\\text{\2}", ways[0]))
     if re.search(r"[0-9]e[+-][0-9](?![0-9])", text):
         ways.append(text.replace("e", " e "))  # 2e-1 is also two e minus one
-    found = []
+    found = words  # ab is a word or a product
     for way in ways:
         try:
             found.append(Parser(tokenise(way)).whole())
@@ -802,6 +817,8 @@ def _special(plain):
             return Node("time", (), (int(hour), int(minute or 0), half))
     if LABELS.fullmatch(plain):
         return Node("list", tuple(_integer(n) for n in re.findall(r"\d+", plain)))
+    if plain.lower() in NUMERALS:
+        return _integer(str(NUMERALS.index(plain.lower())))
     if plain.lower() in NOTHING:
         return Node("set")
     return Node("reals") if plain.lower() in ("all real numbers", "all reals", "全体实数") else None
@@ -907,8 +924,9 @@ def _root(n, k):
 class Grader:
     """One verdict: its values, computed once each, and its budget of work."""
 
-    def __init__(self):
+    def __init__(self, log_base=None):
         self.left, self.values, self.names = WORK, {}, {}
+        self.log_base = log_base  # of \log without a base: e (None) or 10
 
     def spend(self, steps):
         self.left -= steps
@@ -967,9 +985,9 @@ class Grader:
         if kind == "add":
             return self.fold(values, lambda a, b: a + b, lambda a, b: (a[0] + b[0], a[1] + b[1]))
         if kind == "mul":
-            return self.fold(values, lambda a, b: a * b, _times)
+            return self.product(values)
         if kind == "percent":
-            return self.fold([values[0], Fraction(1, 100)], lambda a, b: a * b, _times)
+            return self.product([values[0], Fraction(1, 100)])
         if kind == "inverse":
             return self.inverse(values[0])
         if kind == "power":
@@ -1011,6 +1029,9 @@ class Grader:
                 total = v if total is None else pairs(_pair(total), _pair(v))
         return total
 
+    def product(self, values):
+        return self.fold(values, lambda a, b: a * b, _times)
+
     def inverse(self, a):
         if isinstance(a, Fraction):
             return 1 / a
@@ -1025,7 +1046,7 @@ class Grader:
                 return found
             if a < 0 and b.denominator % 2:  # the real root: \sqrt[3]{-8} is -2
                 size = self.power(-a, b, point)
-                return self.fold([Fraction((-1) ** (b.numerator % 2)), size], None, _times)
+                return self.product([Fraction((-1) ** (b.numerator % 2)), size])
             if a < 0 and b == Fraction(1, 2):
                 return Decimal(0), _pair(self.power(-a, b, point))[0]
         if isinstance(b, Fraction) and b.denominator == 1 and abs(b) <= 64:  # a is a pair
@@ -1077,6 +1098,8 @@ class Grader:
             return _exp(x)
         if name in ("ln", "log"):
             top = _log(x)
+            if len(values) == 1 and name == "log" and self.log_base:
+                values = [a, self.log_base]
             if len(values) == 1:
                 return top
             return _times(top, self.inverse(_log(_pair(values[1]))))
@@ -1121,6 +1144,8 @@ class Grader:
             return self.percent(p, g)
         if "unit" in (p.kind, g.kind):
             (p_name, p), (g_name, g) = ((n.value, n.items[0]) if n.kind == "unit" else ("", n) for n in (p, g))
+            if {p_name, g_name} == {r"\degree", ""} and _has(p, "symbol", (r"\pi",)) != _has(g, "symbol", (r"\pi",)):
+                p, g = (_radians(n) if name else n for n, name in ((p, p_name), (g, g_name)))  # 30° is \pi/6
             return (p_name == g_name or not p_name or not g_name) and self.equal(p, g)
         if "relation" in (p.kind, g.kind):
             return self.relations(p, g)
@@ -1195,22 +1220,19 @@ class Grader:
         """Each answer has its partner: in order if one side is a tuple, else in any."""
         if "tuple" in (p.kind, g.kind):
             ordered, other = (p, g) if p.kind == "tuple" else (g, p)
-            return other.kind == "list" and ordered.value == "()" and self.each(p.items, g.items)
+            in_order = other.kind == "list" and ordered.value == "()" and self.each(p.items, g.items)
+            return in_order or bool(self.intervals_equal(p, g))
         if len(ps) != len(gs):
-            return self.half_lines(p, g)
+            return bool(self.intervals_equal(p, g))
         if len(ps) > 40:
             return self.each(ps, gs)
         rest = list(gs)
         for one in ps:
             partner = next((i for i, other in enumerate(rest) if self.equal(one, other)), None)
             if partner is None:
-                return self.half_lines(p, g)
+                return bool(self.intervals_equal(p, g))
             del rest[partner]
         return bool(ps) or p.kind == g.kind == "set"
-
-    def half_lines(self, p, g):
-        found = self.intervals_equal(p, g)
-        return bool(found)
 
     def arrays(self, p, g):
         """Tuples and matrices, item by item; a tuple is also a row or a column, and a tuple of tuples a matrix."""
@@ -1281,9 +1303,7 @@ class Grader:
         ratio, agreed = None, 0
         for point in range(POINTS):
             try:
-                quotient = self.fold(
-                    [self.finite(f, point), self.inverse(self.finite(g, point))], lambda x, y: x * y, _times
-                )
+                quotient = self.product([self.finite(f, point), self.inverse(self.finite(g, point))])
             except (NoValue, ArithmeticError):
                 continue
             if not _size(_pair(quotient)) or ratio is not None and not _close(ratio, quotient):
@@ -1343,10 +1363,11 @@ class Grader:
             parts = [self.line(item) for item in node.items]
             if len({name for name, _ in parts}) > 1 or not all(part for _, part in parts):
                 return None
-            name, found = parts[0][0], [piece for _, part in parts for piece in part]
-            if _merge(found) == [(*lines, False, False)] and len(found) == 2:  # x > 1, x < 3: both hold
-                low, high = sorted(found, key=lambda piece: piece[0].is_finite())[::-1]
-                found = [(low[0], high[1], low[2], high[3])]
+            name, found = parts[0]
+            for _, part in parts[1:]:
+                found = _meet(found, part)
+            if not found:  # x < 1, x > 3: one of them holds; x > 1, x < 3: both do
+                found = [piece for _, part in parts for piece in part]
         return (name, _merge(found)) if found else None
 
     def ends(self, items):
@@ -1433,21 +1454,22 @@ class Grader:
 
 
 def _worth(node):
-    r"""What the last digit of a decimal is worth: 1/100 for 0.33, 10^{-20} for 1.6 \times 10^{-19}; 0 if exact."""
+    r"""What the last digit of a decimal is worth: 1/100 for 0.33, 10^{-20} for 1.6 \times 10^{-19}. 0 if it is exact; as
+    exact counts a decimal of one digit, too: that 1/7 rounds to 0.1 says little."""
     if node.kind == "number":
-        return node.value[1]
+        return node.value[1] if node.value[0] >= 10 * node.value[1] else Fraction(0)
     if node.kind == "neg":
         return _worth(node.items[0])
     if node.kind == "mul" and len(node.items) == 2:
         first, second = node.items
         if first.kind == "number" and second.kind == "number":
-            return first.value[1] * second.value[0]
+            return _worth(first) * second.value[0]
         if first.kind == "number" and second.kind == "power" and second.items[0] == _integer("10"):
             n, sign = second.items[1], 1
             if n.kind == "neg":
                 n, sign = n.items[0], -1
             if n.kind == "number" and n.value[0].denominator == 1 and n.value[0] < 400:
-                return first.value[1] * Fraction(10) ** (sign * int(n.value[0]))
+                return _worth(first) * Fraction(10) ** (sign * int(n.value[0]))
     return Fraction(0)
 
 
@@ -1473,7 +1495,7 @@ def _name(node):
 def _names_agree(a, b):
     """A name and none do, f(x) and f, y and f(x)."""
     short, long = sorted((a, b), key=len)
-    return not short or long == short or long.startswith(short + " (") or short == "y" and " (" in long
+    return not short or long == short or long.startswith(short + "(") or short == "y" and "(" in long
 
 
 def _atoms(node):
@@ -1492,6 +1514,16 @@ def _cut(part, x):
     if not low <= x <= high:
         return [part]
     return [piece for piece in ((low, x, low_in, False), (x, high, False, high_in)) if piece[0] < piece[1]]
+
+
+def _meet(parts, others):
+    both = []
+    for a in parts:
+        for b in others:
+            low, low_in = max((a[0], not a[2]), (b[0], not b[2]))
+            high, high_in = min((a[1], a[3]), (b[1], b[3]))
+            both += [(low, high, not low_in, high_in)] if low < high else []
+    return both
 
 
 def _merge(parts):
@@ -1554,8 +1586,12 @@ def is_equiv(prediction, gold):
         return True
     try:
         with localcontext(DIGITS):
-            grader, golds = Grader(), readings(gold)
-            return any(grader.equal(a, b) for a in readings(prediction) for b in golds)
+            pairs = [(a, b) for b in readings(gold) for a in readings(prediction)]
+            grader = Grader()
+            if any(grader.equal(a, b) for a, b in pairs):
+                return True
+            grader = Grader(log_base=Fraction(10))
+            return "log" in prediction + gold and any(grader.equal(a, b) for a, b in pairs)
     except OutOfWork:
         return False
 
