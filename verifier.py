@@ -42,8 +42,8 @@ from fractions import Fraction
 from typing import NamedTuple
 
 TAIL = 200_000  # characters of a response that are searched, from its end: longer than any model answers
-LIMIT = 3000  # characters of an answer that is parsed; a longer one is compared as text
-DEPTH = 60  # brackets within brackets
+LIMIT = 2000  # characters of an answer that is parsed; a longer one is compared as text
+DEPTH = 90  # brackets within brackets
 BITS = 16_000  # of an exact number, numerator and denominator together: 3^{2023} has 3,207
 WORK = 100_000  # steps of one verdict, a step being about a microsecond
 
@@ -118,13 +118,15 @@ def _boxes(text):
 
 def _last_list(text, boxes):
     parts = [boxes[-1][2]]
+    if not parts[0]:
+        return None
     for (_, end, content), (start, _, _) in zip(boxes[-2::-1], boxes[:0:-1]):
         gap = text[end:start]
         if len(gap) > 40 or "\n" in gap or not JOINT.fullmatch(gap):
             break
         parts.append(content)
     parts = list(dict.fromkeys(reversed(parts)))  # one answer boxed twice is one answer
-    return ", ".join(parts) or None
+    return ", ".join(parts)
 
 
 def _clause(text):
@@ -607,8 +609,6 @@ class Parser:
         self.at += 2
         base = self.raw()
         base = str(NUMERALS.index(base)) if base in NUMERALS else base
-        if base == "10" and digits.isdigit():
-            return _integer(digits)
         if not (digits.isdigit() and base.isdigit() and len(base) < 3 and 2 <= int(base) <= 36):
             raise Unreadable
         return Node("base", (), (digits.lstrip("0"), int(base)))
@@ -832,7 +832,7 @@ def _special(plain):
 DIGITS = Context(prec=80, Emax=10**6, Emin=-(10**6), traps=[InvalidOperation, DivisionByZero, Overflow])
 CLOSE = Decimal("1e-50")
 POINTS, AGREE = 14, 4
-STEP_POINTS = 80  # for floors and ceilings, which are equal at many points without being equal
+STEPS, STEP_POINTS = ("floor", "ceil", "abs"), 80  # these are equal at many points without being equal
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798")
 CONSTANTS = {r"\pi", "e", "i"}
 
@@ -1152,7 +1152,9 @@ class Grader:
         if "text" in (p.kind, g.kind):
             return p.kind == g.kind and _words(p.value) == _words(g.value)
         if "base" in (p.kind, g.kind):
-            return g.kind == "base" and p.kind == "number" and str(p.value[0]) == g.value[0]
+            if g.kind == "base":  # the digits alone will do
+                return p.kind == "number" and str(p.value[0]) == g.value[0]
+            return p.value[1] == 10 and self.equal(_integer(p.value[0] or "0"), g)
         if "time" in (p.kind, g.kind):
             return self.times(p, g)
         if "ratio" in (p.kind, g.kind):
@@ -1417,7 +1419,7 @@ class Grader:
             return False
         if not names:
             return self.agree(p, g, None) is True
-        agreed, steps = 0, _has(p, "call", ("floor", "ceil")) or _has(g, "call", ("floor", "ceil"))
+        agreed, steps = 0, _has(p, "call", STEPS) or _has(g, "call", STEPS)
         for point in range(STEP_POINTS if steps else POINTS):
             found = self.agree(p, g, point)
             if found is False:
@@ -1547,7 +1549,7 @@ def _words(text):
 # Choices. (B), B., b, option B, "B: 7"; ABD, "A, B and D", A、B、D.
 
 CHOICE_WORDS = re.compile(r"(?:correct |the )*(?:options?|choices?|answers?)(?: is| are)?[\s:]|选项?|故选", re.I)
-WITH_TEXT = re.compile(r"[{\s]*\(?\s*([A-J])\s*(?:\)\s*[.:、]?|[.:、])[}\s]*(\S.*)", re.S)
+WITH_TEXT = re.compile(r"[{\s]*\(?\s*([A-J])\s*(?:\)\s*[.:、]?|[.:、])[}\s]*([^\s},;+*/=^:?].*)", re.S)
 ANOTHER = re.compile(r"(?<![A-Za-z\\])\(?[A-J]\s*[.:)、]|\bor\b|\band\b|或")
 
 
@@ -1560,7 +1562,7 @@ def choice(text):
     if bare and len(bare) <= 10 and set(bare) <= set("ABCDEFGHIJ") and len(set(bare)) == len(bare):
         return set(bare), ""
     found = WITH_TEXT.fullmatch(STYLE.sub(" ", _unicode(text)).replace("$", " "))
-    if not found or ANOTHER.search(found[2]) or found[2][0] in ",;+*/=^":
+    if not found or ANOTHER.search(found[2]):
         return None
     rest = found[2].rstrip()
     return {found[1]}, rest[:-1] if rest.count("}") > rest.count("{") else rest  # the brace of \text{A. 5}
