@@ -54,11 +54,9 @@ WORK = 100_000  # steps of one verdict, a step being about a microsecond
 
 BRACES = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*(\{?)|\\(?:[A-Za-z]+|.)|[{}]", re.S)
 JOINT = re.compile(
-    r"[\s,，、;；$]*(?:\\(?:text|quad|[,; ])|[{}])*\s*(?:and|or|和|或|及|&)?[\s}$]*(?:[A-Za-z](?:_?\d)?\s*=\s*)?\$?"
+    r"[\s,，、;；$]*(?:\\(?:text|quad|[,; ()\[\]])|[{}$])*\s*(?:and|or|和|或|及|&)?[\s}$]*(?:\\[(\[]\s*)?(?:[A-Za-z](?:_?\d)?\s*=\s*)?\$?"
 )
-PHRASE = re.compile(
-    r"(?:answer[\s*_]*(?:is|[:：])|答案\s*[是为:：]|####)[\s*_:：]*", re.I
-)
+PHRASE = re.compile(r"(?:answer[\s*_]*(?:is\b|[:：])|答案\s*[是为:：]|####)[\s*_:：]*", re.I)
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?", re.A)
 
 
@@ -131,7 +129,8 @@ def _last_list(text, boxes):
 
 def _clause(text):
     """The first clause of what follows "the answer is"."""
-    line = text.split("\n", 1)[0]
+    display = re.match(r"\\\[(.*?)\\\]|\$\$(.*?)\$\$", text, re.S)
+    line = (display[1] or display[2] or "") if display else text.split("\n", 1)[0]
     line = re.split(r"[.。](?:\s|$)|。|,?\s(?:which|because|since|so)\s", line, maxsplit=1)[0]
     return line.strip(" *_`") or None
 
@@ -181,7 +180,18 @@ UNICODE = {
     **dict.fromkeys("′’", "'"),
     **{"×": r"\times ", "÷": r"\div ", "∞": r"\infty ", "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ", "∓": r"\mp "},
     **{"∪": r"\cup ", "∈": r"\in ", "∅": r"\emptyset ", "°": r"^\circ ", "√": r"\sqrt ", "∛": r"\sqrt[3] "},
-    **{"⟨": r"\langle ", "⟩": r"\rangle ", "ℝ": r"\R ", "¢": " cents", "。": ".", "∘": r"\circ ", "￥": "", "¥": "", "€": "", "£": ""},
+    **{
+        "⟨": r"\langle ",
+        "⟩": r"\rangle ",
+        "ℝ": r"\R ",
+        "¢": " cents",
+        "。": ".",
+        "∘": r"\circ ",
+        "￥": "",
+        "¥": "",
+        "€": "",
+        "£": "",
+    },
 }
 UNICODE = str.maketrans(UNICODE)
 
@@ -203,7 +213,17 @@ SPELLINGS = {
     **dict.fromkeys("overrightarrow vec".split(), r"\vec"),
     **dict.fromkeys("backslash setminus smallsetminus".split(), r"\setminus"),
     **dict.fromkeys("approx simeq doteq".split(), r"\approx"),
-    **{"neq": r"\ne", "lt": "<", "gt": ">", "colon": ":", "div": "/", "%": "%", "imath": "i", "degree": r"\degree", "|": "|"},
+    **{
+        "neq": r"\ne",
+        "lt": "<",
+        "gt": ">",
+        "colon": ":",
+        "div": "/",
+        "%": "%",
+        "imath": "i",
+        "degree": r"\degree",
+        "|": "|",
+    },
     **{"lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "bigcup": r"\cup", "lg": "lg", "_": "_"},
 }
 FUNCTIONS = set("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp max min".split())
@@ -215,7 +235,7 @@ MULTIPLES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10*
 NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 WORDS = {"pi": r"\pi", "infinity": r"\infty", "inf": r"\infty", "sqrt": r"\sqrt", "and": ",", "or": ",", "percent": "%",
          "和": ",", "或": ",", "及": ",", "或者": ",", "degrees": r"\degree", "degree": r"\degree", "deg": r"\degree",
-         "度": r"\degree", "theta": r"\theta", "alpha": r"\alpha", "beta": r"\beta", "cup": r"\cup"}  # fmt: skip
+         "度": r"\degree", "theta": r"\theta", "alpha": r"\alpha", "beta": r"\beta", "cup": r"\cup", "to": ":"}  # fmt: skip
 # Units: one name for each spelling. Any longer word after a number counts as a unit, too, but for those of NO_UNIT.
 UNITS = {spelling: spellings.split()[0] for spellings in (
     "mm millimeter millimetre 毫米", "cm centimeter centimetre 厘米", "m meter metre 米", "km kilometer kilometre 千米 公里",
@@ -223,26 +243,33 @@ UNITS = {spelling: spellings.split()[0] for spellings in (
     "oz ounce", "s sec second 秒", "min minute mins 分钟 分", "h hr hrs hour 小时 时", "day 天 日", "week wk", "month 个月",
     "year yr yrs 年", "ml mL milliliter", "L l liter litre 升", "N newton", "J joule", "kJ", "W watt", "V volt", "A amp",
     "K kelvin", "C", "F", "Hz hertz", "Pa", "kPa", "mol mole", "eV", "rad radian", "dollar usd 美元", "cent", "yuan 元 rmb 块",
-    "mph", "kph", "sq square", "cubic cu", "people 人", "个", "平方厘米", "平方米", "立方厘米", "立方米", "men man", "per", "each",
+    "mph", "kph", "sq square", "cubic cu", "people 人", "个", "men man", "per", "each",
     "th st nd rd", "pt pts point", "dm", "nm", "cal", "kcal", "T", "acre", "hectare", "erg", "dyne", "AU", "pc", "Jy",
-    "boy", "girl", "car", "bus", "way", "egg", "toy", "pen", "cup", "box", "bag", "unit", "mil",
+    "boy", "girl", "car", "bus", "way", "egg", "toy", "pen", "box", "bag", "unit", "mil",
 ) for spelling in spellings.split()}  # fmt: skip
 NO_UNIT = set(
-    "not nor than then more less least most about above below between from with without maybe probably either neither "
+    "not nor than then if unless except but after before over under squared cubed halves third fourth fifth sixth eighth "
+    "tenth hundredth thousandth more less least most about above below between from with without maybe probably either neither "
     "plus minus half quarter double twice whatever where when such that wrong correct right true false 不 或 至 到 约 以 大 小 "
     "else otherwise approximately around exactly also possibly perhaps undefined nothing anything".split()
 )
 
 THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?!,?[0-9])")
 SPLIT_DIGITS = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:(?:\{,\}|,?\s?\\[,!;: ]\s?|~|\s)[0-9]{3})+(?![0-9])")
-SINGLE_UNIT = re.compile(r"((?:[0-9}]|\\pi)(?:\s|\\[;,: ])+)([mgshLlNJWVAKCFT])(?![A-Za-z0-9_('])(?=\s*(?:$|\^|/|\$|\\cdot))")
+SINGLE_UNIT = re.compile(
+    r"((?:[0-9})]|\\pi)(?:\s|\\[;,: ])+)([mgshLlNJWVAKCFT])(?![A-Za-z0-9_('])(?=\s*(?:$|\^|/|\$|\\cdot))"
+)
 TOKEN = re.compile(
     r"\\(?:[A-Za-z]+|.)|(?:[0-9]+(?:\.[0-9]+|\.(?=\\overline))?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?![0-9A-Za-z]))?"
     r"|[A-Za-z]+|[\u4e00-\u9fff]+|\s+|.",
     re.S,
 )
-STYLE = re.compile(r"\\(?:text|mathrm|mbox|textrm|textbf|textit|mathbf|boldsymbol|rm|bf|boxed|displaystyle|left|right|,|;|!|:| |quad)(?![a-z])")
-HEAD = re.compile(r"(?:\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?)?\([a-z](?:,[a-z])*\)|\\frac\{d[a-z]\}\{d[a-z]\}")
+STYLE = re.compile(
+    r"\\(?:text|mathrm|mbox|textrm|textbf|textit|mathbf|boldsymbol|rm|bf|boxed|displaystyle|left|right|,|;|!|:| |quad)(?![a-z])"
+)
+HEAD = re.compile(
+    r"(?:\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?)?\([a-z](?:,[a-z])*\)|\\frac\{d[a-z]\}\{d[a-z]\}"
+)
 TIME = re.compile(r"(\d{1,2})(?::(\d\d))?\s*([ap])\.?\s?m\.?|(\d{1,2}):(\d\d)", re.I | re.A)
 LABELS = re.compile(r"(?:\((\d{1,2})\)[,;\s]*){2,}", re.A)  # ①③④, once the circles are gone
 NOTHING = {"no solution", "no solutions", "no real solution", "no real solutions", "empty set", "无解", "空集"}
@@ -316,6 +343,8 @@ def _word(t, styled, space):
     for name in ("ln", "sin", "cos", "tan", "log"):
         if t.startswith(name) and len(t) == len(name) + 1 and not styled:  # lnx
             return [Token("function", name, space), Token("symbol", t[-1])]
+    if t[:2] in ("平方", "立方") and t[2:] in UNITS:
+        return [Token("unit", UNITS[t[2:]] + ("^2" if t[0] == "平" else "^3"), space)]
     if len(t) > 3 or styled or not t.isascii():
         return [Token("word", singular, space)]
     return [Token("symbol", c, space and i == 0) for i, c in enumerate(t)]
@@ -440,7 +469,10 @@ class Parser:
                 continue
             elif self.kind() == "multiple":
                 self.at += 1
-                start, factor = -1, Node("number", (), (Fraction(MULTIPLES[self.tokens[self.at - 1].text]), Fraction(0)))
+                start, factor = (
+                    -1,
+                    Node("number", (), (Fraction(MULTIPLES[self.tokens[self.at - 1].text]), Fraction(0))),
+                )
             elif self.side_by_side():
                 start, factor = self.at, self.power()
                 if literal and self.tokens[start].text == r"\frac" and _is_proper(factor):  # 3\frac12
@@ -468,7 +500,9 @@ class Parser:
             if self.kind() in ("unit", "word") or self.text() == r"\degree":
                 if self.text() in NO_UNIT or self.text()[0] in NO_UNIT:
                     raise Unreadable
-                names.append({"per": "/", "each": "/"}.get(self.text(), self.text()))
+                power = {"sq": "^2", "cubic": "^3"}.get(self.text(), "")
+                self.at += 1 if power and self.kind(1) == "unit" else 0
+                names.append({"per": "/", "each": "/"}.get(self.text(), self.text()) + power)
                 self.at += 1
             elif self.text() == "/" and (self.kind(1) in ("unit", "word") or self.text(1) in UNITS):
                 names.append(self.accept("/") + UNITS.get(self.text(), self.text()))
@@ -496,7 +530,9 @@ class Parser:
         node = self.primary()
         wraps = 0
         while True:
-            if self.text() == "^" and (self.text(1) == r"\circ" or [self.text(i) for i in (1, 2, 3)] == ["{", r"\circ", "}"]):
+            if self.text() == "^" and (
+                self.text(1) == r"\circ" or [self.text(i) for i in (1, 2, 3)] == ["{", r"\circ", "}"]
+            ):
                 self.at += 2 if self.text(1) == r"\circ" else 4
                 node = self.degrees(node)
             elif self.in_angle and self.accept(r"\degree"):
@@ -664,7 +700,7 @@ class Parser:
         outer = self.bars
         if opening != "|":
             self.bars = 0
-        builder = self.builder() if opening == r"\{" else None
+        builder = self.builder() if opening == r"\{" or opening == "{" and self.at == 1 else None
         empty = self.text() in OPENING[opening]
         items = () if builder or empty else self.answer()
         closing = self.expect(*([")", "]"] if opening in "([" else [OPENING[opening]]))
@@ -722,6 +758,8 @@ class Parser:
         self.raw()
         if name.strip("pbB") not in ("matrix", "array", "smallmatrix", "case", "cases"):
             raise Unreadable
+        if name.startswith("case") and all(len(row.items) == 1 for row in rows):
+            return Node("list", tuple(row.items[0] for row in rows))
         return Node("cases" if name.startswith("case") else "matrix", tuple(rows))
 
 
@@ -759,7 +797,13 @@ def readings(text):
     if special := _special(plain):
         return [special]
     words = [Node("text", (), plain)] if _is_words(plain) else []
-    if words and (len(plain) > 3 or not plain.isascii() or not plain.isalpha() or plain.lower() in ("no", "on", "yes") or set(plain) <= set("IVX")):
+    if words and (
+        len(plain) > 3
+        or not plain.isascii()
+        or not plain.isalpha()
+        or plain.lower() in ("no", "on", "yes")
+        or set(plain) <= set("IVX")
+    ):
         return words
     text = SPLIT_DIGITS.sub(lambda m: re.sub(r"[^0-9]", "", m[0]), text)
     ways = [text]
@@ -1068,7 +1112,9 @@ class Grader:
     def exact_power(self, a, b, point):
         """The power of rationals if it is rational, or None. One that is too large has no value among constants."""
         if b.denominator > 1:
-            roots = [_root(n, b.denominator) for n in (a.numerator, a.denominator)] if a >= 0 and b.denominator < 60 else []
+            roots = (
+                [_root(n, b.denominator) for n in (a.numerator, a.denominator)] if a >= 0 and b.denominator < 60 else []
+            )
             if None in roots or not roots:
                 return None
             a, b = Fraction(*roots), Fraction(b.numerator)
@@ -1207,7 +1253,9 @@ class Grader:
             return len(a) == len(b) and all(
                 self.same_value(Node("mul", (a[0], y)), Node("mul", (x, b[0]))) for x, y in zip(a[1:], b[1:])
             )
-        quotients = [Node("mul", (n.items[0], Node("inverse", (n.items[1],)))) if n.kind == "ratio" else n for n in (p, g)]
+        quotients = [
+            Node("mul", (n.items[0], Node("inverse", (n.items[1],)))) if n.kind == "ratio" else n for n in (p, g)
+        ]
         return len((p if p.kind == "ratio" else g).items) == 2 and self.same_value(*quotients)
 
     def several(self, node):
@@ -1324,7 +1372,8 @@ class Grader:
         if p_name and g_name and p_name != g_name or len(p) != len(g):
             return False
         return all(
-            a[2:] == b[2:] and all(x == y or x.is_finite() and y.is_finite() and _close((x, 0), (y, 0)) for x, y in zip(a[:2], b[:2]))
+            a[2:] == b[2:]
+            and all(x == y or x.is_finite() and y.is_finite() and _close((x, 0), (y, 0)) for x, y in zip(a[:2], b[:2]))
             for a, b in zip(p, g)
         )
 
@@ -1450,8 +1499,10 @@ class Grader:
             return False
         if isinstance(a, Fraction) and isinstance(b, Fraction):
             return abs(a - b) <= worth / 2
-        return abs(_pair(a)[0] - _pair(b)[0]) <= _pair(worth)[0] / 2 if not isinstance(a, Decimal) else (
-            abs(a - _pair(b)[0]) <= _pair(worth)[0] / 2
+        return (
+            abs(_pair(a)[0] - _pair(b)[0]) <= _pair(worth)[0] / 2
+            if not isinstance(a, Decimal)
+            else (abs(a - _pair(b)[0]) <= _pair(worth)[0] / 2)
         )
 
 

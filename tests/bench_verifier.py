@@ -84,7 +84,9 @@ def hostile():
         verify(rf"\boxed{{{text}}}", r"\sqrt{2}")
         peak = max(peak, tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()
-    print(f"\n{len(HOSTILE)} hostile answers: slowest {1000 * worst[0]:.0f} ms ({worst[1]!r}), peak {peak / 2**20:.1f} MiB")
+    print(
+        f"\n{len(HOSTILE)} hostile answers: slowest {1000 * worst[0]:.0f} ms ({worst[1]!r}), peak {peak / 2**20:.1f} MiB"
+    )
 
 
 def math_verify():

@@ -410,7 +410,10 @@ def test_pairs(kind):
 
 def test_answers_count_the_same_in_a_box_and_after_a_closing_phrase():
     for _, gold, answer, want in CASES:
-        assert verify(rf"Hence \boxed{{{answer}}}.", gold) is want or answer.count("{") != answer.count("}"), (gold, answer)
+        assert verify(rf"Hence \boxed{{{answer}}}.", gold) is want or answer.count("{") != answer.count("}"), (
+            gold,
+            answer,
+        )
     assert verify("The answer is $\\frac12$.", "0.5") and verify("#### 1,234", "1234") and verify("答案是 B。", "B")
 
 
@@ -509,7 +512,9 @@ REWRITES = {
     "display": lambda a: r"\displaystyle " + a,
     "minus": lambda a: a.replace("-", "−"),
     "pi": lambda a: a.replace(r"\pi", "π"),
-    "unreduced": lambda a: re.sub(r"\\frac\{(\d+)\}\{(\d+)\}", lambda m: rf"\frac{{{3 * int(m[1])}}}{{{3 * int(m[2])}}}", a),
+    "unreduced": lambda a: re.sub(
+        r"\\frac\{(\d+)\}\{(\d+)\}", lambda m: rf"\frac{{{3 * int(m[1])}}}{{{3 * int(m[2])}}}", a
+    ),
     "slash": lambda a: re.sub(r"(?<![\d ])\\frac\{(\d+)\}\{(\d+)\}", r"(\1/\2)", a),
     "said": lambda a: f"The answer is {a}",
 }
@@ -527,7 +532,15 @@ def mutations(gold):
         for other in (str(int(digits[0]) + 1), digits[0] + "7"):
             yield gold[: digits.start()] + other + gold[digits.end() :]
     yield from (gold + ", 3", gold + " or 7", "not " + gold, gold + "?", "7" + gold)
-    for old, new in (("<", ">"), ("(", "["), (")", "]"), (r"\sqrt", r"\sqrt[3]"), (r"\pi", "e"), ("x", "z"), ("+", "-")):
+    for old, new in (
+        ("<", ">"),
+        ("(", "["),
+        (")", "]"),
+        (r"\sqrt", r"\sqrt[3]"),
+        (r"\pi", "e"),
+        ("x", "z"),
+        ("+", "-"),
+    ):
         if old in gold:
             yield gold.replace(old, new, 1)
 
@@ -541,7 +554,9 @@ def test_random_rationals_are_compared_exactly():
     rng = random.Random(0)
     for _ in range(500):
         a, b, k = rng.randint(-(10**9), 10**9), rng.randint(1, 10**9), rng.randint(2, 99)
-        assert is_equiv(rf"\frac{{{a * k}}}{{{b * k}}}", f"{a}/{b}") and not is_equiv(f"{a}/{b}", f"{a * k + 1}/{b * k}")
+        assert is_equiv(rf"\frac{{{a * k}}}{{{b * k}}}", f"{a}/{b}") and not is_equiv(
+            f"{a}/{b}", f"{a * k + 1}/{b * k}"
+        )
         assert is_equiv(rf"{a}\sqrt{{{b * k * k}}}", rf"{a * k}\sqrt{{{b}}}")
         assert not is_equiv(rf"{a}\sqrt{{{b * k * k + 1}}}", rf"{a * k}\sqrt{{{b}}}") or a == 0
         assert is_equiv(f"{a:,}", str(a)) and not is_equiv(str(a + 1), str(a))
