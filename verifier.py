@@ -1,4 +1,4 @@
-r"""The answer checker: is the answer in this response the gold answer? Training's reward and evaluation's grade are this.
+r"""The answer checker: is the answer in this response the gold answer? Training's reward and evaluation's grade are one:
 
     verify(response, gold)  =  is_equiv(extract_answer(response), gold)
 
@@ -11,27 +11,27 @@ steps, and three parts below: *extract* the answer from the response, *parse* it
     False
 
 How it departs from other checkers. What a model prints is data: nothing is executed, no computer algebra runs. Nothing
-can hang: the cost is bounded by the length of the text (at most LIMIT characters, DEPTH levels, BITS bits per number and
-WORK steps per verdict), so no timeout is needed, and threads are safe. Anything a model can print is input, not an
-error: the answer is False.
+can hang: the cost is bounded by the length of the text (at most LIMIT characters, DEPTH levels, BITS bits a number and
+WORK steps a verdict), so no timeout is needed, and threads are safe. Anything a model can print is input, not an error:
+the answer is False.
 
-    accepted as equal                                        refused
-    -------------------------------------------------------  -----------------------------------------------------------
-    exact values: 6/4, 1\frac12, 1.5; \sqrt8, 2\sqrt2;       near misses, however near: 12345 and 12346; 0.333 for 1/3
+    accepted as equal                                       refused
+    ------------------------------------------------------  -----------------------------------------------------------
+    exact values: 6/4, 1\frac12, 1.5; \sqrt8, 2\sqrt2;      near misses, however near: 12345, 12346; 0.333 for 1/3
       3e8, 3\times10^8; 2^{10}, 1024; i(2-i), 1+2i
-    rounding, where the gold is a decimal, to the gold's     coarser rounding: 0.3 for 0.33; 0 for 1.6e-19; rounding of a
-      last digit: 1/3 or 0.333 for 0.33                        gold such as 2.0, \frac13 or \sqrt2
-    gold 50%: 50%, 50, 0.5; answer 50%: gold 50, 0.5, 1/2    0.5 for 50 and 50 for 0.5, where neither says %
-    5 cm, \$5, 5 apples for 5, and the reverse; 70° for 70   5 cm for 5 m; 5 million for 5
-    choices: (B), B., b, option B, "B: 7"; A、B、D for ABD    more letters or fewer; "A or B"; "A. 5 B. 6"
-    lists and sets in any order; 1\pm2 for 3,-1              one of them, one more, or a list of guesses for one value
-    tuples in order, vectors, matrices                       (1,2) for (2,1), for [1,2], for \{1,2\}
-    (3,\infty), x>3, 3<x, \{x \mid x>3\}                     x>=3, x<3, y>3 for x>3
-    5 for x=5, and the reverse; 2x+y=3 for y=3-2x            5=6; x=x; y=5 for x=5; x+1=6 for 6
-    x(x+1) for x^2+x: equal at points both accept            other letters: 2k for 2n, x for 5
-    101_3 or 101 for 101_3; 1:2, 2:4, 1/2; 3:00 pm, 3 pm     101_2 for 101_3 or for 101; 3 pm for 3 am
-    words, whatever case, article or \text: "The East"       words with anything more or less: "not east"
-    an unparsable gold: the same text                        anything for an empty gold; an empty answer
+    rounding, where the gold is a decimal, to the gold's    coarser rounding: 0.3 for 0.33; 0 for 1.6e-19; rounding of
+      last digit: 1/3 or 0.333 for 0.33                       a gold such as 0.5 (one digit), 2.0, \frac13, \sqrt2
+    gold 50%: 50%, 50, 0.5; answer 50%: gold 50, 0.5, 1/2   0.5 for 50 and 50 for 0.5, where neither says %
+    5 cm, \$5, 5 apples for 5, and the reverse; 70° for 70  5 cm for 5 m; 5 million for 5; 70 for 70 radians in \pi
+    choices: (B), B., b, option B, "B: 7"; A、B、D for ABD   more letters or fewer; "A or B"; "A. 5 B. 6"
+    lists and sets in any order; 1\pm2 for 3,-1             one of them, one more; a list of guesses for one value
+    tuples in order, vectors, matrices                      (1,2) for (2,1), for [1,2], for \{1,2\}
+    (3,\infty), x>3, 3<x, \{x \mid x>3\}                    x>=3, x<3, y>3 for x>3
+    5 for x=5, and the reverse; 2x+y=3 for y=3-2x           5=6; x=x; y=5 for x=5; x+1=6 for 6
+    x(x+1) for x^2+x: equal at points that both accept      other letters: 2k for 2n, x for 5
+    101_3 or 101 for 101_3; 1:2, 2:4, 1/2; 3:00 pm, 3 pm    101_2 for 101_3 or for 101; 3 pm for 3 am
+    words, whatever case, article or \text: "The East"      words with anything more or less: "not east"
+    a gold that cannot be parsed: the same text             anything for an empty gold; an empty answer
 """
 
 import math
@@ -43,20 +43,24 @@ from typing import NamedTuple
 
 TAIL = 200_000  # characters of a response that are searched, from its end: longer than any model answers
 LIMIT = 2000  # characters of an answer that is parsed; a longer one is compared as text
-DEPTH = 90  # brackets within brackets
+DEPTH = 90  # levels of the parse, about three to a bracket
 BITS = 16_000  # of an exact number, numerator and denominator together: 3^{2023} has 3,207
 WORK = 100_000  # steps of one verdict, a step being about a microsecond
 
 
-# Extract. Three places, the first that is there: the last \boxed{..} or \fbox{..} (boxes that are only joined by
-# commas or `and` are a list, never "either one"); a closing phrase (the answer is X, 答案是X, Answer: X, #### X);
-# the last number, if the caller asks for it. What stands in <think>..</think> is never seen.
+# Extract. Three places, the first that is there: the last \boxed{..} or \fbox{..} (boxes that are only joined by commas
+# or `and` are a list, never "either one"); a closing phrase (the answer is X, 答案是X, Answer: X, #### X); the last
+# number, if the caller asks for it. What stands in <think>..</think> is never seen.
 
 BRACES = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*(\{?)|\\(?:[A-Za-z]+|.)|[{}]", re.S)
+BARE = re.compile(r"[^\s{}$\\.,;]+")  # \boxed 5
 JOINT = re.compile(
-    r"[\s,，、;；$]*(?:\\(?:text|quad|[,; ()\[\]])|[{}$])*\s*(?:and|or|和|或|及|&)?[\s}$]*(?:\\[(\[]\s*)?(?:[A-Za-z](?:_?\d)?\s*=\s*)?\$?"
+    r"[\s,，、;；$]*(?:\\(?:text|quad|[,; ()\[\]])|[{}$])*\s*(?:and|or|和|或|及|&)?[\s}$]*(?:\\[(\[]\s*)?"
+    r"(?:[A-Za-z](?:_?\d)?\s*=\s*)?\$?"
 )
 PHRASE = re.compile(r"(?:answer[\s*_]*(?:is\b|[:：])|答案\s*[是为:：]|####)[\s*_:：]*", re.I)
+DISPLAY = re.compile(r"\\\[(.*?)\\\]|\$\$(.*?)\$\$", re.S)
+CLAUSE_END = re.compile(r"[.。](?:\s|$)|。|,?\s(?:which|because|since|so)\s")
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?", re.A)
 
 
@@ -101,7 +105,7 @@ def _boxes(text):
         if t.startswith(("\\boxed", "\\fbox")):
             if token[1]:
                 opened.append((token.start(), token.end()))
-            elif bare := re.compile(r"[^\s{}$\\.,;]+").match(text, token.end()):  # \boxed 5
+            elif bare := BARE.match(text, token.end()):
                 boxes.append((token.start(), bare.end(), bare[0]))
         elif t == "{":
             opened.append((None, 0))
@@ -115,32 +119,29 @@ def _boxes(text):
 
 
 def _last_list(text, boxes):
+    """The last box, and those joined to it. An empty one is no answer."""
     parts = [boxes[-1][2]]
-    if not parts[0]:
-        return None
     for (_, end, content), (start, _, _) in zip(boxes[-2::-1], boxes[:0:-1]):
         gap = text[end:start]
         if len(gap) > 40 or "\n" in gap or not JOINT.fullmatch(gap):
             break
         parts.append(content)
-    parts = list(dict.fromkeys(reversed(parts)))  # one answer boxed twice is one answer
-    return ", ".join(parts)
+    return ", ".join(dict.fromkeys(reversed(parts))) if parts[0] else None  # one answer boxed twice is one answer
 
 
 def _clause(text):
     """The first clause of what follows "the answer is"."""
-    display = re.match(r"\\\[(.*?)\\\]|\$\$(.*?)\$\$", text, re.S)
+    display = DISPLAY.match(text)
     line = (display[1] or display[2] or "") if display else text.split("\n", 1)[0]
-    line = re.split(r"[.。](?:\s|$)|。|,?\s(?:which|because|since|so)\s", line, maxsplit=1)[0]
-    return line.strip(" *_`") or None
+    return CLAUSE_END.split(line, maxsplit=1)[0].strip(" *_`") or None
 
 
 # Parse. Unicode becomes LaTeX, LaTeX becomes tokens, and a descent over the tokens, level by level
 #
-#     answer , statement (= <) union (\cup) ratio (:) sum (+ -) product (* / and side by side) power (^ _ ! %) primary
+#     answer , statement (= <) union (\cup) ratio (:) sum (+ -) product (* / and side by side) power (^ !) primary
 #
-# makes Nodes. Sums and products are flat, so the tree is only as deep as the brackets, which are capped. Where text can
-# be read in two ways ("1,234": a number, or two), both readings are kept. Words that are no mathematics are kind `text`.
+# makes Nodes. Sums and products are flat, so the tree is only as deep as the brackets, and these are capped. Where text
+# can be read in two ways ("1,234": one number, or two), both readings are kept. What is not mathematics is kind `text`.
 
 
 class Unreadable(Exception):
@@ -154,110 +155,79 @@ class Node(NamedTuple):
 
 
 class Token(NamedTuple):
-    kind: str  # number, symbol, function, unit, word, multiple, or operator
+    kind: str  # number, symbol, function, unit, word, multiple, operator, or end
     text: str
-    spaced: bool = False  # is there space before it?
 
 
-GREEK = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho varsigma sigma tau "
-    "upsilon phi chi psi omega"
-).split()
-SYMBOLS = {*GREEK, *(name.capitalize() for name in GREEK)} | set("ell varphi varepsilon vartheta mho hbar".split())
+def _table(lines):
+    """{spelling: the name that stands first in its line}."""
+    return {spelling: line.split()[0] for line in lines.split(";") for spelling in line.split()}
+
+
+GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho varsigma sigma tau " \
+    "upsilon phi chi psi omega"  # fmt: skip
+GREEK = GREEK.split()
+SYMBOLS = {*GREEK, *(name.capitalize() for name in GREEK), "ell", "varphi", "varepsilon", "vartheta", "mho", "hbar"}
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ₀₁₂₃₄₅₆₇₈₉", "0123456789+-n0123456789")
-UNICODE = {
-    **{chr(0x3B1 + i): rf"\{name} " for i, name in enumerate(GREEK)},
-    **{chr(0x391 + i): rf"\{name.capitalize()} " for i, name in enumerate(GREEK) if name != "varsigma"},
-    **{c: rf"\frac{{{n}}}{{{d}}}" for c, n, d in zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅛⅜⅝⅞", "11213123411357", "23344555568888")},
-    **{chr(0x2460 + i): f"({i + 1})" for i in range(20)},
-    **dict.fromkeys("−–—‐‑﹣", "-"),
-    **dict.fromkeys("\u200b\u200c\u200d\u2060\u2061\ufeff", ""),
-    **dict.fromkeys("·⋅∙•∗", r"\cdot "),
-    **dict.fromkeys("≤⩽≦", r"\le "),
-    **dict.fromkeys("≥⩾≧", r"\ge "),
-    **dict.fromkeys("、，", ", "),
-    **dict.fromkeys("∣｜", "|"),
-    **dict.fromkeys("′’", "'"),
-    **{"×": r"\times ", "÷": r"\div ", "∞": r"\infty ", "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ", "∓": r"\mp "},
-    **{"∪": r"\cup ", "∈": r"\in ", "∅": r"\emptyset ", "°": r"^\circ ", "√": r"\sqrt ", "∛": r"\sqrt[3] "},
-    **{
-        "⟨": r"\langle ",
-        "⟩": r"\rangle ",
-        "ℝ": r"\R ",
-        "¢": " cents",
-        "。": ".",
-        "∘": r"\circ ",
-        "￥": "",
-        "¥": "",
-        "€": "",
-        "£": "",
-    },
-}
-UNICODE = str.maketrans(UNICODE)
+UNICODE = str.maketrans(
+    {chr(0x3B1 + i): rf"\{name} " for i, name in enumerate(GREEK)}
+    | {chr(0x391 + i): rf"\{name.capitalize()} " for i, name in enumerate(GREEK) if name != "varsigma"}
+    | {c: rf"\frac{{{n}}}{{{d}}}" for c, n, d in zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅛⅜⅝⅞", "11213123411357", "23344555568888")}
+    | {chr(0x2460 + i): f"({i + 1})" for i in range(20)}  # ①
+    | {c: "-" for c in "−–—‐‑﹣"}
+    | {c: "" for c in "\u200b\u200c\u200d\u2060\u2061\ufeff￥¥€£"}
+    | {c: rf"\{name} " for pair in (
+        "·cdot ⋅cdot ∙cdot •cdot ∗cdot ×times ÷div ≤le ⩽le ≦le ≥ge ⩾ge ≧ge ≠ne ≈approx ±pm ∓mp ∞infty ∪cup ∈in ∅emptyset "
+        "√sqrt ⟨langle ⟩rangle ℝR ∘circ"
+    ).split() for c, name in [(pair[0], pair[1:])]}
+    | {"、": ", ", "，": ", ", "。": ".", "∣": "|", "′": "'", "’": "'", "°": r"^\circ ", "∛": r"\sqrt[3] ", "¢": " cents"}
+)  # fmt: skip
 
-# LaTeX that says nothing about the value, and other spellings of one thing.
+# LaTeX that says nothing about the value; that turns what follows into words; and other spellings of one thing.
 SKIPPED = set(
-    "left right big Big bigg Bigg bigl bigr Bigl Bigr middle displaystyle textstyle limits boxed fbox mathbf boldsymbol "
-    "bf mathit mathcal mathsf it quad qquad hline triangle angle hat bar tilde underline , ; ! : $ ( ) [ ] # @ &".split()
-) | {" "}
+    "left right big Big bigg Bigg bigl bigr Bigl Bigr middle displaystyle textstyle limits boxed fbox mathbf bf it "
+    "boldsymbol mathit mathcal mathsf quad qquad hline triangle angle hat bar tilde underline , ; ! : $ ( ) [ ] # @ &"
+    .split(" ")
+) | {" "}  # fmt: skip
 TEXTS = set("text mathrm mbox textrm textbf textit textnormal rm hbox operatorname mathop".split())
-SPELLINGS = {
-    **dict.fromkeys("dfrac tfrac cfrac".split(), r"\frac"),
-    **dict.fromkeys("dbinom tbinom".split(), r"\binom"),
-    **dict.fromkeys("leq leqslant leqq".split(), r"\le"),
-    **dict.fromkeys("geq geqslant geqq".split(), r"\ge"),
-    **dict.fromkeys("cdot times ast bullet".split(), "*"),
-    **dict.fromkeys("lvert rvert vert".split(), "|"),
-    **dict.fromkeys("land lor wedge vee".split(), ","),
-    **dict.fromkeys("varnothing O".split(), r"\emptyset"),
-    **dict.fromkeys("overrightarrow vec".split(), r"\vec"),
-    **dict.fromkeys("backslash setminus smallsetminus".split(), r"\setminus"),
-    **dict.fromkeys("approx simeq doteq".split(), r"\approx"),
-    **{
-        "neq": r"\ne",
-        "lt": "<",
-        "gt": ">",
-        "colon": ":",
-        "div": "/",
-        "%": "%",
-        "imath": "i",
-        "degree": r"\degree",
-        "|": "|",
-    },
-    **{"lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "bigcup": r"\cup", "lg": "lg", "_": "_"},
-}
-FUNCTIONS = set("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp max min".split())
+SPELLINGS = _table(
+    r"\frac dfrac tfrac cfrac; \binom dbinom tbinom; \le leq leqslant leqq; \ge geq geqslant geqq; \ne neq; * cdot times "
+    r"ast bullet; / div; \emptyset varnothing O; \vec overrightarrow; \cup bigcup; \setminus backslash smallsetminus; "
+    r"\approx simeq doteq; | | lvert rvert vert; , land lor wedge vee; \{ lbrace; \} rbrace; [ lbrack; ] rbrack; < lt; "
+    r"> gt; : colon; i imath; % %; _ _"
+)
+FUNCTIONS = set("sin cos tan cot sec csc arcsin arccos arctan ln log lg exp".split())
 RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\ne", r"\in", r"\approx"}
-OPENING = {"(": ")]", "[": "])", "{": "}", r"\{": r"\}", r"\langle": r"\rangle", r"\lfloor": r"\rfloor",
+CLOSING = {"(": ")]", "[": "])", "{": "}", r"\{": r"\}", r"\langle": r"\rangle", r"\lfloor": r"\rfloor",
            r"\lceil": r"\rceil", "|": "|"}  # fmt: skip
-MULTIPLES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
-             "百万": 10**6, "千": 1000, "万": 10**4, "亿": 10**8}  # fmt: skip
+MULTIPLES = {"hundred": 100, "dozen": 12, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
+             "千": 10**3, "万": 10**4, "百万": 10**6, "亿": 10**8}  # fmt: skip
 NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve".split()
-WORDS = {"pi": r"\pi", "infinity": r"\infty", "inf": r"\infty", "sqrt": r"\sqrt", "and": ",", "or": ",", "percent": "%",
-         "和": ",", "或": ",", "及": ",", "或者": ",", "degrees": r"\degree", "degree": r"\degree", "deg": r"\degree",
-         "度": r"\degree", "theta": r"\theta", "alpha": r"\alpha", "beta": r"\beta", "cup": r"\cup", "to": ":"}  # fmt: skip
-# Units: one name for each spelling. Any longer word after a number counts as a unit, too, but for those of NO_UNIT.
-UNITS = {spelling: spellings.split()[0] for spellings in (
-    "mm millimeter millimetre 毫米", "cm centimeter centimetre 厘米", "m meter metre 米", "km kilometer kilometre 千米 公里",
-    "in inch inches 英寸", "ft foot feet", "yd yard", "mi mile", "g gram gm 克", "kg kilogram 千克 公斤", "mg", "lb lbs pound",
-    "oz ounce", "s sec second 秒", "min minute mins 分钟 分", "h hr hrs hour 小时 时", "day 天 日", "week wk", "month 个月",
-    "year yr yrs 年", "ml mL milliliter", "L l liter litre 升", "N newton", "J joule", "kJ", "W watt", "V volt", "A amp",
-    "K kelvin", "C", "F", "Hz hertz", "Pa", "kPa", "mol mole", "eV", "rad radian", "dollar usd 美元", "cent", "yuan 元 rmb 块",
-    "mph", "kph", "sq square", "cubic cu", "people 人", "个", "men man", "per", "each",
-    "th st nd rd", "pt pts point", "dm", "nm", "cal", "kcal", "T", "acre", "hectare", "erg", "dyne", "AU", "pc", "Jy",
-    "boy", "girl", "car", "bus", "way", "egg", "toy", "pen", "box", "bag", "unit", "mil",
-) for spelling in spellings.split()}  # fmt: skip
+NAMES = _table(
+    r"\pi pi; \infty infinity inf; \sqrt sqrt; \cup cup; \theta theta; \alpha alpha; \beta beta; : to; % percent; "
+    r"\degree degree degrees deg 度; , and or 和 或 及 或者"
+)
+# One name for each spelling of a unit. Any longer word after a number counts as a unit, too, but for those of NO_UNIT.
+UNITS = _table(
+    "mm millimeter millimetre 毫米; cm centimeter centimetre 厘米; dm; m meter metre 米; km kilometer kilometre 千米 公里; nm; "
+    "in inch inches 英寸; ft foot feet; yd yard; mi mile; AU; pc; acre; hectare; sq square; cubic cu; mL ml milliliter; "
+    "L l liter litre 升; mg; g gram gm 克; kg kilogram 千克 公斤; lb lbs pound; oz ounce; s sec second 秒; day 天 日; week wk; "
+    "min minute mins 分钟 分; h hr hrs hour 小时 时; month 个月; year yr yrs 年; mph; kph; N newton; J joule; kJ; cal; kcal; "
+    "erg; dyne; eV; W watt; V volt; A amp; K kelvin; C; F; T; Hz hertz; Pa; kPa; mol mole; rad radian; Jy; cent; "
+    "dollar usd 美元; yuan 元 rmb 块; people 人; men man; 个; th st nd rd; pt pts point; per; each; unit; mil; boy; girl; car; "
+    "bus; way; egg; toy; pen; box; bag"
+)
 NO_UNIT = set(
-    "not nor than then if unless except but after before over under squared cubed halves third fourth fifth sixth eighth "
-    "tenth hundredth thousandth more less least most about above below between from with without maybe probably either neither "
-    "plus minus half quarter double twice whatever where when such that wrong correct right true false 不 或 至 到 约 以 大 小 "
-    "else otherwise approximately around exactly also possibly perhaps undefined nothing anything".split()
+    "not nor than then if unless except but after before over under squared cubed half halves quarter third fourth fifth "
+    "sixth eighth tenth hundredth thousandth more less least most about above below between from with without maybe "
+    "probably either neither plus minus double twice whatever where when such that wrong correct right true false else "
+    "otherwise approximately around exactly also possibly perhaps undefined nothing anything 不 或 至 到 约 以 大 小".split()
 )
 
 THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?!,?[0-9])")
 SPLIT_DIGITS = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:(?:\{,\}|,?\s?\\[,!;: ]\s?|~|\s)[0-9]{3})+(?![0-9])")
-SINGLE_UNIT = re.compile(
-    r"((?:[0-9})]|\\pi)(?:\s|\\[;,: ])+)([mgshLlNJWVAKCFT])(?![A-Za-z0-9_('])(?=\s*(?:$|\^|/|\$|\\cdot))"
+UNIT_LETTER = re.compile(  # 5 m, 9.8 m/s^2
+    r"((?:[0-9})]|\\pi)(?:\s|\\[;,: ])+)([mgshLlNJWVAKCFT])(?![A-Za-z0-9_('])(?=\s*(?:$|\^|/|\$|,|\\cdot))"
 )
 TOKEN = re.compile(
     r"\\(?:[A-Za-z]+|.)|(?:[0-9]+(?:\.[0-9]+|\.(?=\\overline))?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?![0-9A-Za-z]))?"
@@ -265,121 +235,123 @@ TOKEN = re.compile(
     re.S,
 )
 STYLE = re.compile(
-    r"\\(?:text|mathrm|mbox|textrm|textbf|textit|mathbf|boldsymbol|rm|bf|boxed|displaystyle|left|right|,|;|!|:| |quad)(?![a-z])"
+    r"\\(?:text|mathrm|mbox|textrm|textbf|textit|mathbf|boldsymbol|rm|bf|boxed|displaystyle|left|right|[,;!: ]|quad)"
+    r"(?![a-z])"
 )
-HEAD = re.compile(
+HEAD = re.compile(  # f(x), f^{-1}(x), (x,y), dy/dx
     r"(?:\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?)?\([a-z](?:,[a-z])*\)|\\frac\{d[a-z]\}\{d[a-z]\}"
 )
-TIME = re.compile(r"(\d{1,2})(?::(\d\d))?\s*([ap])\.?\s?m\.?|(\d{1,2}):(\d\d)", re.I | re.A)
-LABELS = re.compile(r"(?:\((\d{1,2})\)[,;\s]*){2,}", re.A)  # ①③④, once the circles are gone
-NOTHING = {"no solution", "no solutions", "no real solution", "no real solutions", "empty set", "无解", "空集"}
+TIME = re.compile(r"(\d{1,2})(?::(\d\d))?\s*([ap])\.?\s?m\.?", re.I | re.A)
+LABELS = re.compile(r"(?:\(\d{1,2}\)[,;\s]*){2,}", re.A)  # ①③④, once the circles are gone
 ORDINAL = re.compile(r"\^\s*\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}(?:\s*\})?")
-LEAD = re.compile(r"(?:the\s+)?(?:final\s+)?answer(?:\s+is|\s*[:=])\s*[:=]?|(?:答案|answer)(?:是|为|：|:)", re.I)
+LEAD = re.compile(r"\s*(?:the\s+)?(?:final\s+)?answer(?:\s+is|\s*[:=])\s*[:=]?|\s*(?:答案|answer)(?:是|为|：|:)", re.I)
+NOTHING = {"no solution", "no solutions", "no real solution", "no real solutions", "empty set", "无解", "空集"}
+EVERYTHING = {"all real numbers", "all reals", "全体实数"}
 
 
 def tokenise(text):
     r"""LaTeX or plain text as Tokens. Letters side by side are symbols, unless they are a name, a unit, or a long word;
     in \text{..} they are a word at once."""
-    tokens, styles, starting, space = [], [], False, False
-    for match in TOKEN.finditer(text):
-        t, kind = match[0], "operator"
+    tokens, styles, starting = [], [], False  # styles: of each open brace, is it that of a \text?
+    for t in TOKEN.findall(text):
+        kind = "operator"
         if t[0] == "\\" and len(t) > 1:
             name = t[1:]
-            if name in TEXTS:
-                starting = True
+            starting = starting or name in TEXTS
+            if name in TEXTS or name in SKIPPED:
                 continue
-            if name in SKIPPED:
-                space = True
-                continue
-            t = SPELLINGS.get(name, t)
+            t = name if name in FUNCTIONS else SPELLINGS.get(name, t)
             kind = "function" if name in FUNCTIONS else "symbol" if name in SYMBOLS or t == "i" else kind
-            t = name if kind == "function" else t
-        elif t.isspace() or t in "$~":
-            space = True
-            continue
-        elif t == "\\" or t == "." and tokens and tokens[-1].kind in ("unit", "word"):  # sq. units
+        elif t.isspace() or t in "$~\\" or t == "." and tokens and tokens[-1].kind in ("unit", "word"):  # sq. units
             continue
         elif t == "{":
             styles.append(starting)
             if starting:
                 starting = False
                 continue
-        elif t == "}":
-            if styles and styles.pop():
-                space = True
-                continue
-        elif t[0].isdigit() or t[0] == "." and len(t) > 1:
+        elif t == "}" and styles and styles.pop():
+            continue
+        elif t[0] in "0123456789" or t[0] == "." and len(t) > 1:
             kind = "number"
         elif t.isalpha():
-            tokens += _word(t, any(styles[-2:]), space)
-            space = False
+            tokens += _word(t, any(styles[-2:]))
             continue
-        tokens.append(Token(kind, t, space))
-        space = starting = False
-    if tokens and tokens[-1].text == "\\\\":
-        tokens.pop()
-    if tokens and tokens[-1].text == ".":
-        tokens.pop()
+        tokens.append(Token(kind, t))
+        starting = False
+    for last in ("\\\\", "."):
+        if tokens and tokens[-1].text == last:
+            tokens.pop()
     return tokens
 
 
-def _word(t, styled, space):
+def _word(t, styled):
     low = t.lower() if len(t) > 2 else t
-    singular = low[:-1] if len(low) > 3 and low.endswith("s") and low not in NO_UNIT else low
-    if low in NO_UNIT:
-        return [Token("word", low, space)]
-    if t in FUNCTIONS:
-        return [Token("function", t, space)]
-    if low in WORDS:
-        return [Token("symbol" if WORDS[low][1:] in SYMBOLS else "operator", WORDS[low], space)]
-    if singular in MULTIPLES:
-        return [Token("multiple", singular, space)]
-    if low in NUMERALS:
-        return [Token("number", str(NUMERALS.index(low)), space)]
-    if (styled or len(t) > 1 or not t.isascii()) and (low in UNITS or singular in UNITS):
-        return [Token("unit", UNITS.get(low) or UNITS[singular], space)]
-    if len(t) == 1 and t.isascii():
-        return [Token("symbol", t, space)]
+    single = low[:-1] if len(low) > 3 and low.endswith("s") and low not in NO_UNIT else low
+    squares = {"平方": "^2", "立方": "^3"}.get(t[:2])
     for name in ("ln", "sin", "cos", "tan", "log"):
         if t.startswith(name) and len(t) == len(name) + 1 and not styled:  # lnx
-            return [Token("function", name, space), Token("symbol", t[-1])]
-    if t[:2] in ("平方", "立方") and t[2:] in UNITS:
-        return [Token("unit", UNITS[t[2:]] + ("^2" if t[0] == "平" else "^3"), space)]
-    if len(t) > 3 or styled or not t.isascii():
-        return [Token("word", singular, space)]
-    return [Token("symbol", c, space and i == 0) for i, c in enumerate(t)]
+            return [Token("function", name), Token("symbol", t[-1])]
+    if low in NO_UNIT:
+        return [Token("word", low)]
+    if t in FUNCTIONS:
+        return [Token("function", t)]
+    if low in NAMES:
+        return [Token("symbol" if NAMES[low][1:] in SYMBOLS else "operator", NAMES[low])]
+    if single in MULTIPLES:
+        return [Token("multiple", single)]
+    if low in NUMERALS:
+        return [Token("number", str(NUMERALS.index(low)))]
+    if (styled or len(t) > 1 or not t.isascii()) and (low in UNITS or single in UNITS):
+        return [Token("unit", UNITS.get(low) or UNITS[single])]
+    if squares and t[2:] in UNITS:
+        return [Token("unit", UNITS[t[2:]] + squares)]
+    if len(t) > 1 and (len(t) > 3 or styled) or not t.isascii():
+        return [Token("word", single)]
+    return [Token("symbol", c) for c in t]
+
+
+END = Token("end", "")
 
 
 class Parser:
-    """One reading of a list of tokens. Raises Unreadable."""
+    """One reading of a list of tokens, or Unreadable."""
 
     def __init__(self, tokens):
-        self.tokens, self.at, self.depth = tokens, 0, 0
+        self.tokens, self.at, self.depth = [*tokens, *[END] * 16], 0, 0
         self.bars = 0  # open | signs
         self.in_angle = False  # inside the argument of sin, cos, ..: there, degrees count
 
     def text(self, ahead=0):
-        return self.tokens[self.at + ahead].text if self.at + ahead < len(self.tokens) else ""
+        return self.tokens[self.at + ahead].text
 
     def kind(self, ahead=0):
-        return self.tokens[self.at + ahead].kind if self.at + ahead < len(self.tokens) else "end"
+        return self.tokens[self.at + ahead].kind
+
+    def take(self):
+        if self.kind() == "end":
+            raise Unreadable
+        self.at += 1
+        return self.text(-1)
 
     def accept(self, *texts):
-        if self.text() in texts and self.at < len(self.tokens):
-            self.at += 1
-            return self.tokens[self.at - 1].text
-        return ""
+        return self.take() if self.text() in texts else ""
 
     def expect(self, *texts):
-        found = self.accept(*texts)
-        if not found:
+        if self.text() not in texts:
             raise Unreadable
-        return found
+        return self.take()
+
+    def deeper(self):
+        self.depth += 1
+        if self.depth > DEPTH:
+            raise Unreadable
+
+    # Level by level, from commas down to products.
 
     def whole(self):
         self.accept("=", r"\approx")
         items = self.answer()
-        if self.at < len(self.tokens):
+        if self.kind() != "end":
             raise Unreadable
         return items[0] if len(items) == 1 else Node("list", items)
 
@@ -397,14 +369,14 @@ class Parser:
     def statement(self):
         parts, signs = [self.head() or self.union()], []
         while self.text() in RELATIONS:
-            signs.append(self.accept(*RELATIONS))
+            signs.append(self.take())
             parts.append(self.union())
         return Node("relation", tuple(parts), tuple(signs)) if signs else parts[0]
 
     def head(self):
         """The left side of f(x) = .., (x, y) = .. or Area = .., as one symbol; None where there is none."""
-        ahead = next((i for i in range(1, 16) if self.text(i) == "="), 0)
-        tokens = self.tokens[self.at : self.at + ahead]
+        ahead = next((i for i in range(1, 16) if self.text(i) == "=" or self.kind(i) == "end"), 0)
+        tokens = self.tokens[self.at : self.at + ahead] if self.text(ahead) == "=" else []
         name = "".join(t.text for t in tokens)
         if not tokens or not HEAD.fullmatch(name) and any(t.kind not in ("word", "unit") for t in tokens):
             return None
@@ -413,12 +385,9 @@ class Parser:
 
     def union(self):
         items = [self.ratio()]
-        while self.text() in (r"\cup", "U", r"\setminus") and items[-1].kind in ("tuple", "set", "reals"):
-            if self.accept(r"\setminus"):
-                items.append(Node("without", (self.ratio(),)))
-            else:
-                self.at += 1
-                items.append(self.ratio())
+        while self.text() in (r"\cup", "U", r"\setminus") and items[0].kind in ("tuple", "set", "reals"):
+            less = self.take() == r"\setminus"
+            items.append(Node("without", (self.ratio(),)) if less else self.ratio())
         return Node("union", tuple(items)) if len(items) > 1 else items[0]
 
     def ratio(self):
@@ -444,239 +413,198 @@ class Parser:
         return Node("neg", (node,)) if minus else node
 
     def product(self):
-        factors, literal = [], None  # literal: the last factor, if it is a plain integer
+        start, factors = self.at, [self.power()]
         while True:
-            if not factors:
-                start, factor = self.at, self.power()
-            elif self.accept("*"):
-                start, factor = self.at, self.signed(self.power)
+            whole = self.at == start + 1 and _is_integer(factors[-1])  # just now, a plain 3: 3\frac12 is 3 + 1/2
+            start = self.at
+            if self.accept("*"):
+                start = self.at
+                factors.append(self.signed(self.power))
             elif self.accept("/"):
-                start, factor = -1, Node("inverse", (self.signed(self.power),))
-            elif literal and self.kind() == "number":
-                if not (self.text(1) == "/" and self.kind(2) == "number"):  # 3 1/2
-                    raise Unreadable
-                above = self.number()
-                self.expect("/")
-                factors[-1] = Node("add", (literal, Node("mul", (above, Node("inverse", (self.number(),))))))
-                literal = None
-                continue
+                factors.append(Node("inverse", (self.signed(self.power),)))
+            elif whole and (self.kind() == "number" or self.text() == r"\frac"):
+                part = self.plain_fraction() if self.kind() == "number" else self.power()
+                factors[-1:] = [Node("add", (factors[-1], part))] if _is_proper(part) else [factors[-1], part]
             elif self.kind() in ("unit", "word") or self.text() == r"\degree":
-                return self.units(_mul(factors))
-            elif self.accept("%"):
-                if factors[0].kind == "percent":
-                    raise Unreadable
+                return Node("unit", (_mul(factors),), self.unit())
+            elif self.text() == "%" and factors[0].kind != "percent":
+                self.take()
                 factors = [Node("percent", (_mul(factors),))]
-                continue
             elif self.kind() == "multiple":
-                self.at += 1
-                start, factor = (
-                    -1,
-                    Node("number", (), (Fraction(MULTIPLES[self.tokens[self.at - 1].text]), Fraction(0))),
-                )
+                factors.append(_number(MULTIPLES[self.take()]))
             elif self.side_by_side():
-                start, factor = self.at, self.power()
-                if literal and self.tokens[start].text == r"\frac" and _is_proper(factor):  # 3\frac12
-                    factors[-1] = Node("add", (literal, factor))
-                    literal = None
-                    continue
+                factors.append(self.power())
             else:
-                break
-            literal = factor if self.at == start + 1 and factor.kind == "number" and factor.value[1] == 0 else None
-            factors.append(factor)
-        return _mul(factors)
+                return _mul(factors)
 
     def side_by_side(self):
         """Does another factor follow without a sign between? A | opens only where none is open."""
-        t = self.text()
-        if t == "|":
+        if self.text() == "|":
             return not self.bars
-        return self.kind() in ("number", "symbol", "function") and t != "U" or t in (
+        return self.kind() in ("number", "symbol", "function") and self.text() != "U" or self.text() in (
             "(", "[", "{", r"\frac", r"\sqrt", r"\binom", r"\vec", r"\lfloor", r"\lceil")  # fmt: skip
 
-    def units(self, node):
-        r"""cm, m/s^2, degrees, apples per day: everything to the end of the phrase, as one name."""
+    def plain_fraction(self):
+        above = self.number()
+        self.expect("/")
+        fraction = _mul([above, Node("inverse", (self.number(),))])
+        if not _is_proper(fraction):
+            raise Unreadable
+        return fraction
+
+    def unit(self):
+        """cm, m/s^2, degrees, apples per day: everything to the end of the phrase, as one name."""
         names = []
         while True:
             if self.kind() in ("unit", "word") or self.text() == r"\degree":
                 if self.text() in NO_UNIT or self.text()[0] in NO_UNIT:
                     raise Unreadable
-                power = {"sq": "^2", "cubic": "^3"}.get(self.text(), "")
-                self.at += 1 if power and self.kind(1) == "unit" else 0
-                names.append({"per": "/", "each": "/"}.get(self.text(), self.text()) + power)
-                self.at += 1
+                power = {"sq": "^2", "cubic": "^3"}.get(self.text(), "") if self.kind(1) == "unit" else ""
+                self.at += 1 if power else 0
+                name = self.take()
+                names.append("/" if name in ("per", "each") else name + power)
             elif self.text() == "/" and (self.kind(1) in ("unit", "word") or self.text(1) in UNITS):
-                names.append(self.accept("/") + UNITS.get(self.text(), self.text()))
-                self.at += 1
+                self.take()
+                names.append("/" + UNITS.get(self.text(), self.text()))
+                self.take()
             elif self.text() == "*" and self.kind(1) == "unit":
-                self.at += 1
+                self.take()
             elif names and self.accept("^"):
-                names.append("^" + self.exponent())
+                names.append("^" + self.raw())
+                if not names[-1][-1].isdigit():
+                    raise Unreadable
             else:
-                break
-        return Node("unit", (node,), "".join(names))
+                return "".join(names)
 
-    def exponent(self):
-        braced, minus = self.accept("{"), self.accept("-")
-        if self.kind() != "number":
-            raise Unreadable
-        self.at += 1
-        digits = minus + self.tokens[self.at - 1].text
-        if braced:
-            self.expect("}")
-        return digits
+    # Powers, and what they are made of.
 
     def power(self):
         self.deeper()
-        node = self.primary()
-        wraps = 0
-        while True:
-            if self.text() == "^" and (
-                self.text(1) == r"\circ" or [self.text(i) for i in (1, 2, 3)] == ["{", r"\circ", "}"]
-            ):
-                self.at += 2 if self.text(1) == r"\circ" else 4
-                node = self.degrees(node)
-            elif self.in_angle and self.accept(r"\degree"):
-                node = self.degrees(node)
-            elif self.accept("^"):
-                node = Node("power", (node, self.signed(self.power)))
-            elif self.accept("!"):
-                node = Node("factorial", (node,))
-            else:
-                break
+        node, wraps = self.primary(), 0
+        while self.text() in ("^", "!", r"\degree"):
             wraps += 1
+            if self.text() == r"\degree" and not self.in_angle:
+                break
             if wraps > 4:
                 raise Unreadable
+            if self.accept("!"):
+                node = Node("factorial", (node,))
+            elif self.accept(r"\degree") or self.circle():
+                node = _radians(node) if self.in_angle else Node("unit", (node,), r"\degree")
+            else:
+                self.expect("^")
+                node = Node("power", (node, self.signed(self.power)))
         self.depth -= 1
         return node
 
-    def degrees(self, node):
-        if not self.in_angle:
-            return Node("unit", (node,), r"\degree")
-        return _radians(node)
-
-    def deeper(self):
-        self.depth += 1
-        if self.depth > DEPTH:
-            raise Unreadable
-
-    def number(self):
-        """A number with its last digit's worth: 2.50 is (5/2, 1/100); an integer, or 2.0, is exact: (2, 0)."""
-        digits, _, exponent = self.text().lower().partition("e")
-        if self.kind() != "number" or len(digits) > 1000:
-            raise Unreadable
-        self.at += 1
-        whole, _, decimals = digits.partition(".")
-        scale = Fraction(10) ** int(exponent or 0)
-        worth = scale / 10 ** len(decimals) if decimals.strip("0") else Fraction(0)
-        return Node("number", (), (Fraction(int(whole + decimals), 10 ** len(decimals)) * scale, worth))
+    def circle(self):
+        r"""Takes ^\circ or ^{\circ}, if that is what comes."""
+        ahead = [self.text(i) for i in range(4)]
+        taken = 2 if ahead[1] == r"\circ" else 4 if ahead[1:] == ["{", r"\circ", "}"] else 0
+        self.at += taken
+        return taken
 
     def primary(self):
         self.deeper()
-        node = self.undivided()
+        t, kind = self.text(), self.kind()
+        if kind == "number":
+            node = self.number()
+        elif kind == "symbol" or kind == "unit" and len(t) == 1:  # \text{K}
+            node = self.symbol()
+        elif kind == "function":
+            node = self.call()
+        elif t in CLOSING:
+            node = self.group()
+        else:
+            node = self.command(self.take())
         self.depth -= 1
         return node
 
-    def undivided(self):
-        t, kind = self.text(), self.kind()
-        if kind == "number":
-            if self.text(1) == "_":
-                return self.based()
-            if "." in t and self.text(1) == r"\overline":
-                return self.repeating()
-            return self.number()
-        if kind == "symbol" or kind == "unit" and len(t) == 1:  # \text{K}
-            return self.symbol()
-        if kind == "function":
-            return self.call()
-        if t in OPENING:
-            return self.group()
-        self.at += 1
-        if t == r"\frac":
-            return Node("mul", (self.argument(), Node("inverse", (self.argument(),))))
-        if t == r"\binom":
+    def command(self, name):
+        if name == r"\frac":
+            return _mul([self.argument(), Node("inverse", (self.argument(),))])
+        if name == r"\binom":
             return Node("binomial", (self.argument(), self.argument()))
-        if t == r"\sqrt":
-            return self.root()
-        if t == r"\vec":
+        if name == r"\sqrt":
+            degree = _number(2)
+            if self.accept("["):
+                degree = self.sum()
+                self.expect("]")
+            inside = self.number() if self.kind() == "number" else self.signed(self.primary)
+            return Node("power", (inside, Node("inverse", (degree,))))
+        if name == r"\vec":
             return Node("symbol", (), "vec " + self.raw())
-        if t in (r"\infty", r"\emptyset", r"\R"):
-            return Node({r"\infty": "infinity", r"\emptyset": "set", r"\R": "reals"}[t])
-        if t == r"\begin":
-            return self.environment()
-        if t == r"\overline":
+        if name == r"\overline":
             return self.argument()
-        raise Unreadable
+        if name == r"\begin":
+            return self.environment()
+        if name not in (r"\infty", r"\emptyset", r"\R"):
+            raise Unreadable
+        return Node({r"\infty": "infinity", r"\emptyset": "set", r"\R": "reals"}[name])
 
     def argument(self):
         r"""What \frac takes: {..}, or one digit, or one symbol. \frac12 is one half."""
-        if self.kind() == "number" and len(self.text()) > 1 and self.text().isdigit():
-            token = self.tokens[self.at]
-            self.tokens[self.at] = token._replace(text=token.text[1:])
-            return Node("number", (), (Fraction(int(token.text[0])), Fraction(0)))
+        t = self.text()
+        if self.kind() == "number" and len(t) > 1 and t.isdigit():
+            self.tokens[self.at] = Token("number", t[1:])
+            return _number(int(t[0]))
         return self.signed(self.primary)
 
     def raw(self):
         """The text of a group or of one token, unparsed: for subscripts and arrows."""
         if not self.accept("{"):
-            self.at += 1
-            return self.tokens[self.at - 1].text if self.at <= len(self.tokens) else ""
+            return self.accept("-") + self.take()
         start, depth = self.at, 1
         while depth:
-            if self.kind() == "end":
-                raise Unreadable
-            depth += {"{": 1, "}": -1}.get(self.text(), 0)
-            self.at += 1
+            depth += {"{": 1, "}": -1}.get(self.take(), 0)
         return "".join(t.text for t in self.tokens[start : self.at - 1])
 
+    def number(self):
+        r"""A number with its last digit's worth: 2.50 is (5/2, 1/100); an integer, or 2.0, is exact: (2, 0). Or 0.1\overline{6},
+        or 101_3: digits in a base."""
+        if self.kind() != "number":
+            raise Unreadable
+        text = self.take()
+        digits, _, exponent = text.lower().partition("e")
+        whole, point, decimals = digits.partition(".")
+        if len(digits) > 1000:
+            raise Unreadable
+        if self.accept("_"):
+            base = self.raw()
+            base = str(NUMERALS.index(base)) if base in NUMERALS else base
+            if not (text.isdecimal() and base.isdecimal() and len(base) < 3 and 2 <= int(base) <= 36):
+                raise Unreadable
+            return Node("base", (), (text.lstrip("0"), int(base)))
+        value, places = Fraction(int((whole + decimals) or 0), 10 ** len(decimals)), len(decimals)
+        if point and self.accept(r"\overline"):
+            period = self.raw()
+            if not period.isdecimal() or len(period) > 100 or exponent:
+                raise Unreadable
+            return _number(value + Fraction(int(period), 10**places * (10 ** len(period) - 1)))
+        scale = Fraction(10) ** int(exponent or 0)
+        return _number(value * scale, scale / 10**places if decimals.strip("0") else 0)
+
     def symbol(self):
-        name, start = self.text(), self.at
-        self.at += 1
+        start, name = self.at, self.take()
         while self.text() in ("_", "'"):
-            name += self.accept("'") or (self.accept("_") and "_" + self.raw())
-        if name.startswith("C_") and self.accept("^"):  # C_n^k, as Chinese textbooks write it
-            self.at = start + 2
-            above = self.argument()
-            self.expect("^")
-            return Node("binomial", (above, self.argument()))
-        return Node("symbol", (), name)
-
-    def based(self):
-        digits = self.text()
-        self.at += 2
-        base = self.raw()
-        base = str(NUMERALS.index(base)) if base in NUMERALS else base
-        if not (digits.isdigit() and base.isdigit() and len(base) < 3 and 2 <= int(base) <= 36):
-            raise Unreadable
-        return Node("base", (), (digits.lstrip("0"), int(base)))
-
-    def repeating(self):
-        digits = self.text()
-        self.at += 2
-        period = self.raw()
-        if not (period.isdigit() and len(digits) + len(period) < 100 and "e" not in digits):
-            raise Unreadable
-        places = len(digits.partition(".")[2])
-        tail = Fraction(int(period), 10**places * (10 ** len(period) - 1))
-        return Node("number", (), (Fraction(digits) + tail, Fraction(0)))
-
-    def root(self):
-        degree = Node("number", (), (Fraction(2), Fraction(0)))
-        if self.accept("["):
-            degree = self.sum()
-            self.expect("]")
-        inside = self.number() if self.kind() == "number" else self.signed(self.primary)
-        return Node("power", (inside, Node("inverse", (degree,))))
+            name += self.accept("'") or self.take() + self.raw().replace("\\", "")
+        if not name.startswith("C_") or not self.accept("^"):
+            return Node("symbol", (), name)
+        self.at = start + 2  # C_n^k, as Chinese textbooks write it
+        above = self.argument()
+        self.expect("^")
+        return Node("binomial", (above, self.argument()))
 
     def call(self):
-        name, base, exponent = self.text(), None, None
-        self.at += 1
-        for _ in range(2):
-            if self.accept("_"):
-                base = self.argument() if self.text() != "{" else self.group()
-            elif self.accept("^"):
+        r"""\sin 2x, \sin^2 x, \log_2 3, ln(x): without brackets, the argument is the factors up to a sign or a function."""
+        name, base, exponent = self.take(), None, None
+        while sign := self.accept("_", "^"):
+            if sign == "_":
+                base = self.argument()
+            else:
                 exponent = self.signed(self.primary)
         outer, self.in_angle = self.in_angle, name in ("sin", "cos", "tan", "cot", "sec", "csc")
-        if self.text() in OPENING:
+        if self.text() in CLOSING:
             inside = self.group()
         else:
             self.deeper()
@@ -686,134 +614,121 @@ class Parser:
             self.depth -= 1
             inside = _mul(factors)
         self.in_angle = outer
-        if exponent and exponent == Node("neg", (_integer("1"),)):
+        if exponent == Node("neg", (_number(1),)):
             name, exponent = "arc" + name, None  # \sin^{-1}
         if name == "lg":
-            name, base = "log", _integer("10")
+            name, base = "log", _number(10)
         node = Node("call", (inside, base) if base else (inside,), name)
         return Node("power", (node, exponent)) if exponent else node
 
     def group(self):
-        opening = self.accept(*OPENING)
         self.deeper()
-        self.bars += 1 if opening == "|" else 0
-        outer = self.bars
-        if opening != "|":
-            self.bars = 0
-        builder = self.builder() if opening == r"\{" or opening == "{" and self.at == 1 else None
-        empty = self.text() in OPENING[opening]
-        items = () if builder or empty else self.answer()
-        closing = self.expect(*([")", "]"] if opening in "([" else [OPENING[opening]]))
-        self.bars = outer - 1 if opening == "|" else outer
+        opening, outer = self.take(), self.bars
+        self.bars = 1 if opening == "|" else 0
+        may_build = opening == r"\{" or opening == "{" and self.at == 1
+        name = self.builder() if may_build else None
+        items = () if self.text() == CLOSING[opening] else self.answer()
+        closing = self.expect(*(CLOSING[opening] if opening in "([" else [CLOSING[opening]]))
+        self.bars = outer
         self.depth -= 1
-        if builder:
-            return builder
-        if opening == r"\{":
+        if name:
+            return Node("builder", items, name)
+        if opening == r"\{" or opening == "{" and len(items) > 1:
             return Node("set", items)
-        if not items:
+        if len(items) > 1 and opening in ("(", "[", r"\langle"):
+            return Node("tuple", items, "()" if opening == r"\langle" else opening + closing)
+        if len(items) != 1 or closing != CLOSING[opening] and closing != CLOSING[opening][0]:
             raise Unreadable
         if opening in (r"\lfloor", r"\lceil", "|"):
             return Node("call", items, {"|": "abs"}.get(opening, opening[2:]))
-        if len(items) == 1:
-            if closing not in OPENING[opening][:1] and opening in "([":
-                raise Unreadable
-            return items[0]
-        if opening == "{":
-            return Node("set", items)
-        return Node("tuple", items, "()" if opening == r"\langle" else opening + closing)
+        return items[0]
 
     def builder(self):
-        r"""What stands in \{x \mid x > 3\}, where that is it."""
-        if self.kind() != "symbol":
-            return None
-        start, name = self.at, self.symbol()
-        if self.text() == r"\in":
-            self.at += 1
+        r"""Takes the `x \mid` or `x \in \R :` that opens a set by its condition, and gives the name; None if none does."""
+        start, name = self.at, self.symbol().value if self.kind() == "symbol" else None
+        if name and self.accept(r"\in"):
             self.raw()
-        if not self.accept("|", r"\mid", ":"):
-            self.at = start
-            return None
-        conditions = self.answer()
-        return Node("builder", conditions, name.value)
+        if name and self.accept("|", r"\mid", ":"):
+            return name
+        self.at = start
+        return None
 
     def environment(self):
-        self.expect("{")
-        name = self.text()
-        self.at += 1
-        self.expect("}")
+        name = self.raw()
         if name == "array":
-            self.raw()
-        rows, row = [], []
-        while True:
+            self.raw()  # {cc}
+        rows, row, sign = [], [], ""
+        while sign != r"\end":
             row.append(self.statement())
             self.accept(",")
             sign = self.expect("&", "\\\\", r"\end")
             if sign != "&":
                 rows.append(Node("row", tuple(row)))
                 row = []
-            if sign == "\\\\" and self.accept(r"\end"):
-                sign = r"\end"
-            if sign == r"\end":
-                break
+                sign = self.accept(r"\end") or sign
         self.raw()
-        if name.strip("pbB") not in ("matrix", "array", "smallmatrix", "case", "cases"):
+        if name in ("cases", "case"):
+            columns = {len(row.items) for row in rows}
+            return Node("list", tuple(row.items[0] for row in rows)) if columns == {1} else Node("cases", tuple(rows))
+        if name.strip("pbB") not in ("matrix", "array", "smallmatrix"):
             raise Unreadable
-        if name.startswith("case") and all(len(row.items) == 1 for row in rows):
-            return Node("list", tuple(row.items[0] for row in rows))
-        return Node("cases" if name.startswith("case") else "matrix", tuple(rows))
+        return Node("matrix", tuple(rows))
 
 
-def _integer(digits):
-    return Node("number", (), (Fraction(int(digits)), Fraction(0)))
+def _number(value, worth=0):
+    return Node("number", (), (Fraction(value), Fraction(worth)))
 
 
 def _mul(factors):
     return Node("mul", tuple(factors)) if len(factors) > 1 else factors[0]
 
 
-def _radians(node):
-    return Node("mul", (node, Node("symbol", (), r"\pi"), Node("number", (), (Fraction(1, 180), Fraction(0)))))
+def _over(a, b):
+    return Node("mul", (a, Node("inverse", (b,))))
+
+
+def _radians(degrees):
+    return Node("mul", (degrees, Node("symbol", (), r"\pi"), _number(Fraction(1, 180))))
+
+
+def _is_integer(node):
+    return node.kind == "number" and node.value[0].denominator == 1
 
 
 def _is_proper(node):
-    """Is it \\frac{a}{b} with integers 0 < a < b?"""
-    a, b = node.items[0], node.items[1].items[0] if node.kind == "mul" and len(node.items) == 2 else None
-    return bool(b) and a.kind == b.kind == "number" and 0 < a.value[0] < b.value[0]
+    r"""Is it \frac{a}{b} with integers 0 < a < b?"""
+    if node.kind != "mul" or len(node.items) != 2 or node.items[1].kind != "inverse":
+        return False
+    a, b = node.items[0], node.items[1].items[0]
+    return _is_integer(a) and _is_integer(b) and 0 < a.value[0] < b.value[0]
 
 
 def readings(text):
     """The ways to read an answer, as Nodes: never empty. Kind `text` is for what is not understood, or is words."""
-    text = LEAD.sub("", text.strip(), count=1) if LEAD.match(text.strip()) else text
-    text = text.strip(" \n*") if text.strip().startswith("*") else text.strip()
-    text = unicodedata.normalize("NFKC", _unicode(text))[: 4 * LIMIT]
+    text = LEAD.sub("", text, count=1).strip() if LEAD.match(text) else text.strip()
+    text = text.strip(" *") if text.startswith("*") else text
+    text = unicodedata.normalize("NFKC", _latex(text))[: 4 * LIMIT]
     if r"\begin" not in text:
         text = re.sub(r"\\\\(?=[A-Za-z])", r"\\", text)  # \\frac, escaped once too often
-    text = re.sub(r"\\textcircled\s*\{(\d+)\}", r"(\1)", text)
-    text = ORDINAL.sub(" th", text)
+    text = ORDINAL.sub(" th", re.sub(r"\\textcircled\s*\{(\d+)\}", r"(\1)", text))
     text = re.sub(r"(?<=[0-9])\s*x\s*(?=10\s*\^)", r"\\times ", text).replace("**", "^")
     text = text.replace(">=", r"\ge ").replace("<=", r"\le ").replace("==", "=")
     text = re.sub(r"\\mathbb\s*\{?\s*([RZNQC])\s*\}?", lambda m: r"\R " if m[1] == "R" else " " + m[1], text)
     plain = _plain(text)
     if special := _special(plain):
         return [special]
-    words = [Node("text", (), plain)] if _is_words(plain) else []
-    if words and (
-        len(plain) > 3
-        or not plain.isascii()
-        or not plain.isalpha()
-        or plain.lower() in ("no", "on", "yes")
-        or set(plain) <= set("IVX")
-    ):
-        return words
-    text = SPLIT_DIGITS.sub(lambda m: re.sub(r"[^0-9]", "", m[0]), text)
+    found = [Node("text", (), plain)] if _is_words(plain) else []
+    product = len(plain) <= 3 and plain.isascii() and plain.isalpha() and not set(plain) <= set("IVX")
+    if found and (not product or plain.lower() in ("no", "on", "yes")):
+        return found
+    text = SPLIT_DIGITS.sub(lambda m: re.sub("[^0-9]", "", m[0]), text)
     ways = [text]
     if THOUSANDS.search(text):
         ways = list(dict.fromkeys([THOUSANDS.sub(_one_number, text), text.replace(",", ", ")]))
-    if SINGLE_UNIT.search(text):
-        ways.append(SINGLE_UNIT.sub(r"\1\\text{\2}", ways[0]))
+    if UNIT_LETTER.search(text):
+        ways.append(UNIT_LETTER.sub(r"\1\\text{\2}", ways[0]))
     if re.search(r"[0-9]e[+-][0-9](?![0-9])", text):
         ways.append(text.replace("e", " e "))  # 2e-1 is also two e minus one
-    found = words  # ab is a word or a product
     for way in ways:
         try:
             found.append(Parser(tokenise(way)).whole())
@@ -829,7 +744,7 @@ def _one_number(match):
     return match[0] if opened > 0 else match[0].replace(",", "")
 
 
-def _unicode(text):
+def _latex(text):
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: "^{" + m[0].translate(SUPERSCRIPTS) + "}", text)
     text = re.sub("[₀-₉]+", lambda m: "_{" + m[0].translate(SUPERSCRIPTS) + "}", text)
     return text.translate(UNICODE)
@@ -837,48 +752,46 @@ def _unicode(text):
 
 def _plain(text):
     """Words without LaTeX around them: one space between words, no full stop."""
-    text = STYLE.sub(" ", text)
-    return " ".join(re.sub(r"[{}$~]|\\[()\[\],;!]", "", text).split()).strip(" .*\"'`")
+    return " ".join(re.sub(r"[{}$~]|\\[()\[\],;!]", "", STYLE.sub(" ", text)).split()).strip(" .*\"'`")
 
 
 def _is_words(plain):
     r"""Two letters or more, no digit, no sign of mathematics, and no name that means something: \pi, ln, infinity."""
-    if not any(c.isalpha() for c in plain) or len(plain) < 2:
-        return False
-    if any(not (c.isalpha() or c in " ',.-;:&/") for c in plain):
-        return False
     runs = re.findall(r"[^\W\d_]+", plain)
-    if any(r in FUNCTIONS or WORDS.get(r.lower(), ",") != "," for r in runs) or max(map(len, runs)) < 2:
+    longest = max(map(len, runs), default=0)
+    if longest < 2 or any(not (c.isalpha() or c in " ',.-;:&/") for c in plain):
         return False
-    return not re.search("[-/]", plain) or max(map(len, runs)) > 3
+    if any(r in FUNCTIONS or NAMES.get(r.lower(), ",") != "," for r in runs):
+        return False
+    return longest > 3 or not re.search("[-/]", plain)
 
 
 def _special(plain):
     """What is not mathematics, and yet more than words: times, labels, nothing, everything. None for the rest."""
+    low = plain.lower()
     if time := TIME.fullmatch(plain):
-        hour, minute, half = (time[1], time[2], time[3].lower()) if time[3] else (time[4], time[5], "")
-        if half:
-            return Node("time", (), (int(hour), int(minute or 0), half))
+        return Node("time", (), (int(time[1]), int(time[2] or 0), time[3].lower()))
     if LABELS.fullmatch(plain):
-        return Node("list", tuple(_integer(n) for n in re.findall(r"\d+", plain)))
-    if plain.lower() in NUMERALS:
-        return _integer(str(NUMERALS.index(plain.lower())))
-    if plain.lower() in NOTHING:
-        return Node("set")
-    return Node("reals") if plain.lower() in ("all real numbers", "all reals", "全体实数") else None
+        return Node("list", tuple(_number(int(n)) for n in re.findall("[0-9]+", plain)))
+    if low in NUMERALS:
+        return _number(NUMERALS.index(low))
+    return Node("set") if low in NOTHING else Node("reals") if low in EVERYTHING else None
 
 
-# Compare. Kind by kind, and in each kind item by item, down to values. A value is a Fraction while it is rational, and
-# is then compared exactly. Otherwise it is a pair of 80-digit decimals (real, imaginary), compared to 50 digits: numbers
-# that people write with a few roots, \pi and e either are equal or differ long before the 50th digit. With letters, both
-# sides are evaluated at points where the letters are numbers, and must agree wherever both are defined, at AGREE points.
+# Compare. Kind by kind, and in each kind item by item, down to values. A value is a Fraction while it is rational, and is
+# then compared exactly. Otherwise it is a pair of 80-digit decimals (real, imaginary), compared to 50 digits: numbers that
+# people write with a few roots, \pi and e are either equal or differ long before the 50th digit. With letters, both sides
+# are evaluated at points where letters are numbers, and must agree wherever both are defined, and at AGREE points.
 
 DIGITS = Context(prec=80, Emax=10**6, Emin=-(10**6), traps=[InvalidOperation, DivisionByZero, Overflow])
-CLOSE = Decimal("1e-50")
+CLOSE = Decimal("1e-50")  # relative
+NIL = Decimal("1e-75")  # what is left of 0 when roots cancel
 POINTS, AGREE = 14, 4
 STEPS, STEP_POINTS = ("floor", "ceil", "abs"), 80  # these are equal at many points without being equal
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798")
-CONSTANTS = {r"\pi", "e", "i"}
+CONSTANTS = {r"\pi": (PI, Decimal(0)), "e": (Decimal(1).exp(DIGITS), Decimal(0)), "i": (Decimal(0), Decimal(1))}
+INFINITE = Decimal("inf")
+LINE = (-INFINITE, INFINITE, False, False)  # an interval: low, high, is low in it, is high in it
 
 
 class NoValue(Exception):
@@ -898,7 +811,6 @@ def _bits(a):
 
 
 def _size(a):
-    """|a| of a pair."""
     return (a[0] * a[0] + a[1] * a[1]).sqrt() if a[1] else abs(a[0])
 
 
@@ -906,21 +818,33 @@ def _close(a, b):
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return a == b
     (ar, ai), (br, bi) = _pair(a), _pair(b)
-    sizes = max(_size((ar, ai)), _size((br, bi)))
-    return _size((ar - br, ai - bi)) <= CLOSE * sizes or sizes <= CLOSE * CLOSE.sqrt()
+    largest = max(_size((ar, ai)), _size((br, bi)))
+    return _size((ar - br, ai - bi)) <= CLOSE * largest or largest <= NIL
+
+
+def _add(a, b):
+    return a[0] + b[0], a[1] + b[1]
+
+
+def _times(a, b):
+    return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
+
+
+def _inverse(a):
+    if isinstance(a, Fraction):
+        return 1 / a
+    square = a[0] * a[0] + a[1] * a[1]
+    return a[0] / square, -a[1] / square
 
 
 def _sin_cos(x):
     if abs(x) > 10**20:
         raise NoValue
-    x = x % (2 * PI)
-    sums, term = [Decimal(0), Decimal(0)], Decimal(1)
-    for n in range(1, 200):
-        sums[(n - 1) % 2] += term if n % 4 in (1, 2) else -term
-        term = term * x / n
-        if term < Decimal("1e-85"):
-            break
-    return sums[1], sums[0]
+    x, sums, term = x % (2 * PI), [Decimal(0), Decimal(0)], Decimal(1)
+    for n in range(200):  # the Taylor series: even powers make the cosine, odd ones the sine
+        sums[n % 2] += term if n % 4 < 2 else -term
+        term = term * x / (n + 1)
+    return tuple(Decimal(0) if abs(v) < CLOSE else v for v in sums[::-1])
 
 
 def _arctan(x):
@@ -928,13 +852,9 @@ def _arctan(x):
         return -_arctan(-x)
     if x > 1:
         return PI / 2 - _arctan(1 / x)
-    for _ in range(3):
+    for _ in range(3):  # halve the angle
         x = x / (1 + (1 + x * x).sqrt())
-    total, power = Decimal(0), x
-    for n in range(1, 100, 2):
-        total += power / n if n % 4 == 1 else -power / n
-        power = power * x * x
-    return 8 * total
+    return 8 * sum(((-1) ** n * x ** (2 * n + 1) / (2 * n + 1) for n in range(45)), Decimal(0))
 
 
 def _log(a):
@@ -942,27 +862,39 @@ def _log(a):
     size = _size(a)
     if not size:
         raise NoValue
-    if a[0] == 0:
-        angle = PI / 2 if a[1] > 0 else -PI / 2
-    else:
-        angle = _arctan(a[1] / a[0]) + (0 if a[0] > 0 else PI if a[1] >= 0 else -PI)
-    return size.ln(), angle
+    half = PI if a[1] >= 0 else -PI
+    return size.ln(), half / 2 if not a[0] else _arctan(a[1] / a[0]) + (half if a[0] < 0 else 0)
 
 
 def _exp(a):
-    sine, cosine = _sin_cos(a[1]) if a[1] else (Decimal(0), Decimal(1))
-    size = a[0].exp()
-    return size * cosine, size * sine
-
-
-def _times(a, b):
-    return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
+    sine, cosine = _sin_cos(a[1])
+    return a[0].exp() * cosine, a[0].exp() * sine
 
 
 def _root(n, k):
     """The integer whose k-th power is n, or None."""
-    root = int((Decimal(n) ** (Decimal(1) / k)).to_integral_value()) if n.bit_length() < 250 else math.isqrt(n)
-    return root if (k == 2 or n.bit_length() < 250) and root**k == n else None
+    if k == 2:
+        root = math.isqrt(n)
+    else:
+        root = int((Decimal(n) ** (Decimal(1) / k)).to_integral_value()) if n.bit_length() < 250 else 0
+    return root if root**k == n else None
+
+
+def _trigonometric(name, x):
+    if name == "arctan":
+        return _arctan(x)
+    if name in ("arcsin", "arccos"):
+        if abs(x) > 1:
+            raise NoValue
+        sine = PI / 2 * x if abs(x) == 1 else _arctan(x / (1 - x * x).sqrt())
+        return sine if name == "arcsin" else PI / 2 - sine
+    sine, cosine = _sin_cos(x)
+    ratios = {"sin": (sine, 1), "cos": (cosine, 1), "tan": (sine, cosine), "cot": (cosine, sine), "sec": (1, cosine),
+              "csc": (1, sine)}  # fmt: skip
+    if name not in ratios:  # \sin^{-1} of what has no inverse here
+        raise NoValue
+    above, below = ratios[name]
+    return above / Decimal(below)
 
 
 class Grader:
@@ -980,35 +912,24 @@ class Grader:
     # Values.
 
     def value(self, node, point=None):
-        """Of a Node at a point (None: no letters): Fraction, pair, or +-inf as float. Raises NoValue."""
+        """Of a Node at a point (None: no letters): a Fraction, a pair, or an infinity as float. Raises NoValue."""
         key = id(node), point
         if key not in self.values:
             self.spend(1)
             try:
                 found = self.compute(node, point)
-                if isinstance(found, Fraction) and _bits(found) > BITS:
-                    found = NoValue
             except (NoValue, ArithmeticError):
-                found = NoValue
+                found = None
             self.values[key] = found, node  # the node is kept, so that its id stays its own
-        found = self.values[key][0]
-        if found is NoValue:
+        if self.values[key][0] is None:
             raise NoValue
-        return found
+        return self.values[key][0]
 
-    def finite(self, node, point):
+    def finite(self, node, point=None):
         found = self.value(node, point)
         if isinstance(found, float):
             raise NoValue
         return found
-
-    def real(self, node, point=None):
-        found = self.finite(node, point)
-        if isinstance(found, Fraction):
-            return found
-        if abs(found[1]) > CLOSE * max(1, abs(found[0])):
-            raise NoValue
-        return found[0]
 
     def compute(self, node, point):
         kind, items = node.kind, node.items
@@ -1018,69 +939,59 @@ class Grader:
             return self.letter(node.value, point)
         if kind == "infinity":
             return math.inf
-        if kind == "neg":
-            found = self.value(items[0], point)
-            return (-found[0], -found[1]) if isinstance(found, tuple) else -found
-        if kind == "unit":
-            return self.value(items[0], point)
-        if kind not in ("add", "mul", "inverse", "power", "factorial", "percent", "binomial", "call"):
+        if kind == "neg" and isinstance(found := self.value(items[0], point), (float, Fraction)):
+            return -found
+        if kind not in ("add", "mul", "neg", "inverse", "power", "factorial", "binomial", "percent", "unit", "call"):
             raise NoValue
         values = [self.finite(item, point) for item in items]
         if kind == "add":
-            return self.fold(values, lambda a, b: a + b, lambda a, b: (a[0] + b[0], a[1] + b[1]))
-        if kind == "mul":
-            return self.product(values)
-        if kind == "percent":
-            return self.product([values[0], Fraction(1, 100)])
-        if kind == "inverse":
-            return self.inverse(values[0])
+            return self.fold(values, lambda a, b: a + b, _add)
         if kind == "power":
-            return self.power(values[0], values[1], point)
+            return self.power(*values, point)
         if kind == "call":
-            return self.call(node.value, values, point)
-        if not all(isinstance(v, Fraction) and v.denominator == 1 for v in values):
-            raise NoValue
-        n, k = values[0].numerator, values[-1].numerator
-        if not 0 <= n <= 1500 or k < 0:
-            raise NoValue
-        self.spend(n)
-        return Fraction(math.factorial(n) if kind == "factorial" else math.comb(n, k))
+            return self.call(node.value, *values)
+        if kind == "inverse":
+            return _inverse(values[0])
+        if kind in ("factorial", "binomial"):
+            return self.choose(values)
+        return self.product(values + {"neg": [Fraction(-1)], "percent": [Fraction(1, 100)]}.get(kind, []))
 
     def letter(self, name, point):
-        r"""i, e, \pi, or the number that the letter stands for at this point: fractions of 1 to 10, some below 1, some
-        negative, then integers, for what is only defined there. It depends on the name alone."""
+        r"""i, e, \pi, or the number that stands for the letter at this point, which depends on its name alone: fractions
+        above 1, some below, one negative; then integers, for what is only defined there."""
         if name in CONSTANTS:
-            return {"i": (Decimal(0), Decimal(1)), "e": (Decimal(1).exp(), Decimal(0)), r"\pi": (PI, Decimal(0))}[name]
+            return CONSTANTS[name]
         if point is None:
             raise NoValue
-        self.spend(1)
         code = sum((i + 7) * ord(c) for i, c in enumerate(name)) * 7919 + point * 104729
         if point >= 7:
             return Fraction(1 + code % (9 if point < POINTS else 97))
         return Fraction(1000 + code % 8999, -997 if point == 6 else 10007 if point in (2, 5) else 997)
 
     def fold(self, values, exact, pairs):
-        """Sum or product of Fractions among themselves, then of pairs."""
-        total = None
-        for v in values:
-            if isinstance(v, Fraction) and (total is None or isinstance(total, Fraction)):
+        """Sum or product: of Fractions while there are only such, then of pairs."""
+        total = values[0]
+        for v in values[1:]:
+            if isinstance(v, Fraction) and isinstance(total, Fraction):
                 self.spend(1 + (_bits(v) // 500) ** 2)
-                total = v if total is None else exact(total, v)
+                total = exact(total, v)
                 if _bits(total) > BITS:
                     raise NoValue
             else:
                 self.spend(4)
-                total = v if total is None else pairs(_pair(total), _pair(v))
+                total = pairs(_pair(total), _pair(v))
         return total
 
     def product(self, values):
         return self.fold(values, lambda a, b: a * b, _times)
 
-    def inverse(self, a):
-        if isinstance(a, Fraction):
-            return 1 / a
-        size = a[0] * a[0] + a[1] * a[1]
-        return a[0] / size, -a[1] / size
+    def choose(self, values):
+        """n! of [n], or n over k of [n, k]."""
+        if any(not isinstance(v, Fraction) or v.denominator != 1 or not 0 <= v <= 1500 for v in values):
+            raise NoValue
+        self.spend(values[0].numerator)
+        numbers = [v.numerator for v in values]
+        return Fraction(math.comb(*numbers) if len(numbers) == 2 else math.factorial(*numbers))
 
     def power(self, a, b, point):
         self.spend(20)
@@ -1089,21 +1000,14 @@ class Grader:
             if found is not None:
                 return found
             if a < 0 and b.denominator % 2:  # the real root: \sqrt[3]{-8} is -2
-                size = self.power(-a, b, point)
-                return self.product([Fraction((-1) ** (b.numerator % 2)), size])
+                return self.product([Fraction((-1) ** (b.numerator % 2)), self.power(-a, b, point)])
             if a < 0 and b == Fraction(1, 2):
                 return Decimal(0), _pair(self.power(-a, b, point))[0]
-        if isinstance(b, Fraction) and b.denominator == 1 and abs(b) <= 64:  # a is a pair
-            found = (Decimal(1), Decimal(0))
-            for _ in range(abs(b.numerator)):
-                found = _times(found, _pair(a))
-            return found if b > 0 else self.inverse(found)
+        if isinstance(b, Fraction) and b.denominator == 1 and 0 < abs(b) <= 64:
+            found = self.product([_pair(a)] * abs(b.numerator))
+            return found if b > 0 else _inverse(found)
         a, b = _pair(a), _pair(b)
-        if not a[0] and not a[1]:
-            if b[0] <= 0:
-                raise NoValue
-            return Fraction(0)
-        if a[0] > 0 and not a[1] and not b[1]:
+        if a[0] >= 0 and not a[1] and not b[1]:
             self.spend(60)
             return a[0] ** b[0], Decimal(0)
         self.spend(200)
@@ -1112,362 +1016,52 @@ class Grader:
     def exact_power(self, a, b, point):
         """The power of rationals if it is rational, or None. One that is too large has no value among constants."""
         if b.denominator > 1:
-            roots = (
-                [_root(n, b.denominator) for n in (a.numerator, a.denominator)] if a >= 0 and b.denominator < 60 else []
-            )
-            if None in roots or not roots:
+            few = a >= 0 and b.denominator < 60
+            roots = [_root(n, b.denominator) for n in (a.numerator, a.denominator)] if few else [None]
+            if None in roots:
                 return None
             a, b = Fraction(*roots), Fraction(b.numerator)
         if a == 0 and b <= 0:
             raise NoValue
-        if abs(b) * _bits(a) > BITS and a not in (0, 1, -1):
+        if a in (0, 1, -1):
+            return a if b % 2 else a * a
+        if abs(b) * _bits(a) > BITS:
             if point is None:
                 raise NoValue
             return None
-        if a in (0, 1, -1):
-            return a if b % 2 else a * a
         self.spend((int(abs(b)) * _bits(a) // 500) ** 2)
         return a ** int(b)
 
-    def call(self, name, values, point):
+    def call(self, name, a, base=None):
         self.spend(100)
-        a = values[0]
+        x = _pair(a)
         if name == "abs":
             return abs(a) if isinstance(a, Fraction) else (_size(a), Decimal(0))
-        if name in ("floor", "ceil"):
-            if not isinstance(a, Fraction):
-                near = a[0].to_integral_value()
-                a = Fraction(near) if abs(a[0] - near) < CLOSE else Fraction(a[0])
-            return Fraction(math.floor(a) if name == "floor" else math.ceil(a))
-        x = _pair(a)
         if name == "exp":
             return _exp(x)
         if name in ("ln", "log"):
-            top = _log(x)
-            if len(values) == 1 and name == "log" and self.log_base:
-                values = [a, self.log_base]
-            if len(values) == 1:
-                return top
-            return _times(top, self.inverse(_log(_pair(values[1]))))
+            base = base if base or name == "ln" else self.log_base
+            return _times(_log(x), _inverse(_log(_pair(base)))) if base else _log(x)
         if x[1]:
             raise NoValue
-        return self.trigonometric(name, x[0]), Decimal(0)
-
-    def trigonometric(self, name, x):
-        if name in ("sin", "cos", "tan", "cot", "sec", "csc"):
-            sine, cosine = _sin_cos(x)
-            sine, cosine = (Decimal(0) if abs(v) < CLOSE else v for v in (sine, cosine))
-            return {"sin": lambda: sine, "cos": lambda: cosine, "tan": lambda: sine / cosine,
-                    "cot": lambda: cosine / sine, "sec": lambda: 1 / cosine, "csc": lambda: 1 / sine}[name]()  # fmt: skip
-        if name in ("arcsin", "arccos"):
-            if abs(x) > 1:
-                raise NoValue
-            sine = PI / 2 * x if abs(x) == 1 else _arctan(x / (1 - x * x).sqrt())
-            return sine if name == "arcsin" else PI / 2 - sine
-        if name == "arctan":
-            return _arctan(x)
-        if name in ("sinh", "cosh", "tanh"):
-            up, down = x.exp(), (-x).exp()
-            return {"sinh": (up - down) / 2, "cosh": (up + down) / 2, "tanh": (up - down) / (up + down)}[name]
-        raise NoValue
+        if name in ("floor", "ceil"):
+            near = x[0].to_integral_value()
+            real = a if isinstance(a, Fraction) else near if abs(x[0] - near) < CLOSE else x[0]
+            return Fraction(math.floor(real) if name == "floor" else math.ceil(real))
+        return _trigonometric(name, x[0]), Decimal(0)
 
     def letters(self, node):
         """Names of the letters in a Node, constants left out."""
-        key = id(node)
-        if key not in self.names:
-            own = {node.value} - CONSTANTS if node.kind == "symbol" else set()
-            self.names[key] = own.union(*(self.letters(item) for item in node.items)), node
-        return self.names[key][0]
-
-    # Comparisons.
-
-    def equal(self, p, g):
-        """Is the prediction p right, where the gold is g? Both are Nodes."""
-        self.spend(2)
-        if p == g:
-            return True
-        if "percent" in (p.kind, g.kind):
-            return self.percent(p, g)
-        if "unit" in (p.kind, g.kind):
-            (p_name, p), (g_name, g) = ((n.value, n.items[0]) if n.kind == "unit" else ("", n) for n in (p, g))
-            if {p_name, g_name} == {r"\degree", ""} and _has(p, "symbol", (r"\pi",)) != _has(g, "symbol", (r"\pi",)):
-                p, g = (_radians(n) if name else n for n, name in ((p, p_name), (g, g_name)))  # 30° is \pi/6
-            return (p_name == g_name or not p_name or not g_name) and self.equal(p, g)
-        if "relation" in (p.kind, g.kind):
-            return self.relations(p, g)
-        if "text" in (p.kind, g.kind):
-            return p.kind == g.kind and _words(p.value) == _words(g.value)
-        if "base" in (p.kind, g.kind):
-            if g.kind == "base":  # the digits alone will do
-                return p.kind == "number" and str(p.value[0]) == g.value[0]
-            return p.value[1] == 10 and self.equal(_integer(p.value[0] or "0"), g)
-        if "time" in (p.kind, g.kind):
-            return self.times(p, g)
-        if "ratio" in (p.kind, g.kind):
-            return self.ratios(p, g)
-        ps, gs = self.several(p), self.several(g)
-        if ps or gs:
-            return self.match(p, g, ps or (p,), gs or (g,))
-        if (found := self.intervals_equal(p, g)) is not None:
-            return found
-        if p.kind in ("tuple", "matrix", "cases", "row") or g.kind in ("tuple", "matrix", "cases", "row"):
-            return self.arrays(p, g)
-        return self.same_value(p, g)
-
-    def each(self, ps, gs):
-        return len(ps) == len(gs) and all(self.equal(p, g) for p, g in zip(ps, gs))
-
-    def percent(self, p, g):
-        """50% is 50% or 50 or 0.5, whichever side says %."""
-        p, p_signed = (p.items[0], True) if p.kind == "percent" else (p, False)
-        g, g_signed = (g.items[0], True) if g.kind == "percent" else (g, False)
-        if (not p_signed or g_signed or self.exceeds_one(g)) and self.equal(p, g):
-            return True
-        hundredth = Node("number", (), (Fraction(1, 100), Fraction(0)))
-        if g_signed and not p_signed:
-            return self.equal(p, Node("mul", (g, hundredth)))
-        return p_signed and not g_signed and self.equal(Node("mul", (p, hundredth)), g)
-
-    def exceeds_one(self, node):
-        """50% may be meant by a gold 50, not 0.5% by 0.5."""
-        try:
-            return abs(self.real(node)) > 1
-        except NoValue:
-            return False
-
-    def times(self, p, g):
-        def clock(node):
-            if node.kind == "time":
-                return node.value
-            if node.kind == "ratio" and len(node.items) == 2 and all(item.kind == "number" for item in node.items):
-                return (*(int(item.value[0]) for item in node.items), "")
-            return None
-
-        p, g = clock(p), clock(g)
-        return bool(p and g) and p[:2] == g[:2] and (p[2] == g[2] or not p[2] or not g[2])
-
-    def ratios(self, p, g):
-        """a:b:c up to a factor; 1:2 is 1/2, too."""
-        if p.kind == g.kind:
-            a, b = p.items, g.items
-            return len(a) == len(b) and all(
-                self.same_value(Node("mul", (a[0], y)), Node("mul", (x, b[0]))) for x, y in zip(a[1:], b[1:])
-            )
-        quotients = [
-            Node("mul", (n.items[0], Node("inverse", (n.items[1],)))) if n.kind == "ratio" else n for n in (p, g)
-        ]
-        return len((p if p.kind == "ratio" else g).items) == 2 and self.same_value(*quotients)
-
-    def several(self, node):
-        r"""The answers in a list, a set, or an expression with \pm; () for a single one."""
-        if node.kind in ("list", "set"):
-            return tuple(one for item in node.items for one in self.several(item) or (item,))
-        if _has(node, "either"):
-            return _choose(node, 1), _choose(node, -1)
-        return ()
-
-    def match(self, p, g, ps, gs):
-        """Each answer has its partner: in order if one side is a tuple, else in any."""
-        if "tuple" in (p.kind, g.kind):
-            ordered, other = (p, g) if p.kind == "tuple" else (g, p)
-            in_order = other.kind == "list" and ordered.value == "()" and self.each(p.items, g.items)
-            return in_order or bool(self.intervals_equal(p, g))
-        if len(ps) != len(gs):
-            return bool(self.intervals_equal(p, g))
-        if len(ps) > 40:
-            return self.each(ps, gs)
-        rest = list(gs)
-        for one in ps:
-            partner = next((i for i, other in enumerate(rest) if self.equal(one, other)), None)
-            if partner is None:
-                return bool(self.intervals_equal(p, g))
-            del rest[partner]
-        return bool(ps) or p.kind == g.kind == "set"
-
-    def arrays(self, p, g):
-        """Tuples and matrices, item by item; a tuple is also a row or a column, and a tuple of tuples a matrix."""
-        if p.kind == g.kind:
-            if p.kind == "cases":
-                return self.match(p, g, p.items, g.items)
-            return p.value == g.value and self.each(p.items, g.items)
-        if {p.kind, g.kind} != {"tuple", "matrix"}:
-            return False
-        rows = (p if p.kind == "matrix" else g).items
-        listed = (p if p.kind == "tuple" else g).items
-        if len(rows) == 1:
-            flat = rows[0].items
-        elif all(len(row.items) == 1 for row in rows):
-            flat = tuple(row.items[0] for row in rows)
-        else:
-            flat, listed = rows, tuple(Node("row", t.items) if t.kind == "tuple" else t for t in listed)
-        return self.each(listed, flat) if p.kind == "tuple" else self.each(flat, listed)
-
-    def relations(self, p, g):
-        """x = 5 is 5 under a name, x > 3 an interval; other equations are equal up to a factor."""
-        named_p, named_g = self.assigned(p), self.assigned(g)
-        if not named_p or not named_g:
-            return False
-        (p_name, p_value), (g_name, g_value) = named_p, named_g
-        if (p_value is not p or g_value is not g) and _names_agree(p_name, g_name) and self.equal(p_value, g_value):
-            return True
-        if (found := self.intervals_equal(p, g)) is not None:
-            return found
-        if p.kind != "relation" or g.kind != "relation":
-            return False
-        p_atoms, g_atoms = _atoms(p), _atoms(g)
-        if len(p_atoms) != len(g_atoms):
-            return False
-        return all(any(self.same_atom(a, b) for b in g_atoms) for a in p_atoms)
-
-    def assigned(self, node):
-        """(name, what is said to have it); ("", node) if nothing is named; None for a contradiction or an x = x."""
-        if node.kind != "relation" or not set(node.value) <= {"=", r"\approx", r"\in"}:
-            return "", node
-        parts = node.items
-        if self.is_name(parts[-1]) and not self.is_name(parts[0]) and len(parts) == 2:
-            parts = parts[::-1]
-        named = self.is_name(parts[0])
-        values = parts[1:] if named else parts
-        known = [v for v in values if not self.letters(v)]
-        for other in known[1:]:
-            if not self.same_value(known[0], other) and not (r"\approx" in node.value and self.rounds(known[0], other)):
-                return None
-        if not named and len(known) < len(values) or parts[0] == parts[-1]:
-            return None if parts[0] == parts[-1] and len(known) < len(parts) else ("", node)
-        return _name(parts[0]) if named else "", known[0] if known else values[-1]
-
-    def is_name(self, node):
-        """x, f(x), AB, a+b, P(A), \\sin A: letters and no number."""
-        if node.kind == "symbol":
-            return node.value != r"\\pi"
-        items = [item.items[0] if item.kind == "neg" and node.kind == "add" else item for item in node.items]  # a - b
-        return node.kind in ("add", "mul", "call") and all(self.is_name(item) for item in items)
-
-    def same_atom(self, a, b):
-        """f = 0 and g = 0, or f > 0 and g > 0: equal if f / g is constant (and positive)."""
-        if a.value != b.value:
-            return False
-        (f,), (g,) = a.items, b.items
-        if not self.letters(f) or self.letters(f) != self.letters(g):
-            return False
-        ratio, agreed = None, 0
-        for point in range(POINTS):
-            try:
-                quotient = self.product([self.finite(f, point), self.inverse(self.finite(g, point))])
-            except (NoValue, ArithmeticError):
-                continue
-            if not _size(_pair(quotient)) or ratio is not None and not _close(ratio, quotient):
-                return False
-            ratio, agreed = quotient, agreed + 1
-            if agreed == AGREE:
-                return a.value in ("=", r"\ne") or _pair(ratio)[0] > 0
-        return False
-
-    def intervals_equal(self, p, g):
-        """As sets of real numbers; None if one of them is none."""
-        p, g = self.intervals(p), self.intervals(g)
-        if not p or not g:
-            return None
-        (p_name, p), (g_name, g) = p, g
-        if p_name and g_name and p_name != g_name or len(p) != len(g):
-            return False
-        return all(
-            a[2:] == b[2:]
-            and all(x == y or x.is_finite() and y.is_finite() and _close((x, 0), (y, 0)) for x, y in zip(a[:2], b[:2]))
-            for a, b in zip(p, g)
-        )
-
-    def intervals(self, node):
-        """(name or "", [(low, high, low is in, high is in)], sorted, merged) of a set of real numbers; else None."""
-        name, found = "", []
-        lines = (Decimal("-inf"), Decimal("inf"))
-        if node.kind == "reals":
-            found = [(*lines, False, False)]
-        elif node.kind == "tuple" and len(node.items) == 2 and node.value != "()" or node.kind == "interval":
-            low, high = self.ends(node.items)
-            found = [(low, high, node.value[0] == "[", node.value[1] == "]")] if low is not None and low < high else []
-        elif node.kind == "tuple" and len(node.items) == 2:
-            low, high = self.ends(node.items)
-            found = [(low, high, False, False)] if low is not None and low < high else []
-        elif node.kind == "set":
-            points = [self.ends((item,))[0] for item in node.items]
-            found = [(x, x, True, True) for x in points] if None not in points else []
-        elif node.kind == "union":
-            for item in node.items:
-                if item.kind == "without":
-                    out = self.intervals(item.items[0])
-                    if not out or any(low != high for low, high, *_ in out[1]):
-                        return None
-                    for x, *_ in out[1]:
-                        found = [piece for part in found for piece in _cut(part, x)]
-                    continue
-                inner = self.intervals(item)
-                if not inner:
-                    return None
-                found += inner[1]
-        elif node.kind == "builder" and len(node.items) == 1:
-            inner = self.intervals(node.items[0])
-            return inner if inner and inner[0] in ("", node.value) else None
-        elif node.kind == "relation":
-            name, found = self.line(node)
-        elif node.kind == "list" and all(item.kind == "relation" for item in node.items):
-            parts = [self.line(item) for item in node.items]
-            if len({name for name, _ in parts}) > 1 or not all(part for _, part in parts):
-                return None
-            name, found = parts[0]
-            for _, part in parts[1:]:
-                found = _meet(found, part)
-            if not found:  # x < 1, x > 3: one of them holds; x > 1, x < 3: both do
-                found = [piece for _, part in parts for piece in part]
-        return (name, _merge(found)) if found else None
-
-    def ends(self, items):
-        """The items as real numbers (perhaps infinite), or Nones."""
-        found = []
-        for item in items:
-            try:
-                value = self.value(item)
-                found.append(Decimal(value) if isinstance(value, float) else _pair(value)[0])
-                if isinstance(value, tuple) and abs(value[1]) > CLOSE:
-                    raise NoValue
-            except NoValue:
-                return (None,) * len(items)
-        return found
-
-    def line(self, node):
-        """(x, [interval]) of a < x <= b, x > a, x != a, x \\in S; ("", []) of another relation."""
-        parts, signs = list(node.items), list(node.value)
-        letters = [i for i, part in enumerate(parts) if part.kind == "symbol" and self.letters(part)]
-        if len(letters) != 1 or len(parts) > 3:
-            return "", []
-        at, name = letters[0], parts[letters[0]].value
-        if signs == [r"\in"] and at == 0:
-            inner = self.intervals(parts[1])
-            return (name, inner[1]) if inner else ("", [])
-        if len(parts) == 3 and at != 1:
-            return "", []
-        bounds = self.ends([part for i, part in enumerate(parts) if i != at])
-        if None in bounds:
-            return "", []
-        if signs == [r"\ne"]:
-            return name, _cut((Decimal("-inf"), Decimal("inf"), False, False), bounds[0])
-        low, high, low_in, high_in = Decimal("-inf"), Decimal("inf"), False, False
-        for i, (bound, sign) in enumerate(zip(bounds, signs)):
-            if sign not in ("<", ">", r"\le", r"\ge"):
-                return "", []
-            left = at > 0 and i == 0  # the bound stands left of the letter
-            if (sign in ("<", r"\le")) == left:
-                low, low_in = bound, sign in (r"\le", r"\ge")
-            else:
-                high, high_in = bound, sign in (r"\le", r"\ge")
-        return (name, [(low, high, low_in, high_in)]) if low < high else ("", [])
+        if id(node) not in self.names:
+            own = {node.value} - CONSTANTS.keys() if node.kind == "symbol" else set()
+            self.names[id(node)] = own.union(*(self.letters(item) for item in node.items)), node
+        return self.names[id(node)][0]
 
     def same_value(self, p, g):
-        names = self.letters(p)
-        if names != self.letters(g):
+        if self.letters(p) != self.letters(g):
             return False
-        if not names:
-            return self.agree(p, g, None) is True
+        if not self.letters(p):
+            return bool(self.agree(p, g, None))
         agreed, steps = 0, _has(p, "call", STEPS) or _has(g, "call", STEPS)
         for point in range(STEP_POINTS if steps else POINTS):
             found = self.agree(p, g, point)
@@ -1475,8 +1069,8 @@ class Grader:
                 return False
             agreed += found is True
             if agreed == AGREE and not steps:
-                return True
-        return agreed >= AGREE and steps
+                break
+        return agreed >= AGREE
 
     def agree(self, p, g, point):
         """Are two values equal? None where one is undefined."""
@@ -1486,43 +1080,300 @@ class Grader:
             return None
         if isinstance(a, float) or isinstance(b, float):
             return a == b and type(a) is type(b)
-        return _close(a, b) or point is None and self.rounds(p, g)
+        return _close(a, b) or point is None and self.rounds(a, b, _worth(g))
 
-    def rounds(self, p, g):
-        """Is the gold a decimal, and the prediction the same to its last digit? 27.0 and 3e8 are taken as exact."""
-        worth = _worth(g)
-        if not worth:
-            return False
-        try:
-            a, b = self.real(p), self.real(g)
-        except NoValue:
-            return False
+    def rounds(self, a, b, worth):
+        """Is a the same as b to b's last digit, which is worth so much?"""
         if isinstance(a, Fraction) and isinstance(b, Fraction):
-            return abs(a - b) <= worth / 2
-        return (
-            abs(_pair(a)[0] - _pair(b)[0]) <= _pair(worth)[0] / 2
-            if not isinstance(a, Decimal)
-            else (abs(a - _pair(b)[0]) <= _pair(worth)[0] / 2)
+            return bool(worth) and abs(a - b) <= worth / 2
+        (a, imaginary), (b, _) = _pair(a), _pair(b)
+        return bool(worth) and not imaginary and abs(a - b) <= _pair(worth)[0] / 2
+
+    # Comparisons of kinds.
+
+    def equal(self, p, g):
+        """Is the prediction p right, where the gold is g? Both are Nodes."""
+        self.spend(2)
+        kinds = {p.kind, g.kind}
+        if p == g:
+            return True
+        if "percent" in kinds:
+            return self.percent(p, g)
+        if "unit" in kinds:
+            return self.unit(p, g)
+        if "relation" in kinds:
+            return self.relations(p, g)
+        if "text" in kinds:
+            return p.kind == g.kind and _words(p.value) == _words(g.value)
+        if "base" in kinds:
+            return self.bases(p, g)
+        if "time" in kinds:
+            return self.times(p, g)
+        if "ratio" in kinds:
+            return self.ratios(p, g)
+        ps, gs = self.several(p), self.several(g)
+        if ps or gs:
+            return self.match(p, g, ps or (p,), gs or (g,)) or bool(self.intervals_equal(p, g))
+        if (found := self.intervals_equal(p, g)) is not None:
+            return found
+        if kinds & {"tuple", "matrix", "cases", "row"}:
+            return self.arrays(p, g)
+        return self.same_value(p, g)
+
+    def each(self, ps, gs):
+        return len(ps) == len(gs) and all(self.equal(p, g) for p, g in zip(ps, gs))
+
+    def percent(self, p, g):
+        """50% is 50% or 50 or 0.5, whichever side says %. But 0.5% is not meant by a gold 0.5."""
+        (p, p_signed), (g, g_signed) = ((n.items[0], True) if n.kind == "percent" else (n, False) for n in (p, g))
+        hundredth = _number(Fraction(1, 100))
+        if p_signed and g_signed:
+            return self.equal(p, g)
+        if g_signed:
+            return self.equal(p, g) or self.equal(p, Node("mul", (g, hundredth)))
+        try:
+            large = _size(_pair(self.finite(g))) > 1
+        except NoValue:
+            large = False
+        return large and self.equal(p, g) or self.equal(Node("mul", (p, hundredth)), g)
+
+    def unit(self, p, g):
+        """A unit may be left out, or added, but not changed. 30° is \\pi/6, if one side is written with \\pi."""
+        (p_name, p), (g_name, g) = ((n.value, n.items[0]) if n.kind == "unit" else ("", n) for n in (p, g))
+        if {p_name, g_name} == {r"\degree", ""} and _has(p, "symbol", (r"\pi",)) != _has(g, "symbol", (r"\pi",)):
+            p, g = (_radians(n) if name else n for n, name in ((p, p_name), (g, g_name)))
+        return (p_name == g_name or not p_name or not g_name) and self.equal(p, g)
+
+    def bases(self, p, g):
+        """For a gold in a base, its digits alone will do; base 10 is no base."""
+        if g.kind == "base":
+            return p.kind == "number" and str(p.value[0]) == g.value[0]
+        return p.value[1] == 10 and self.equal(_number(int(p.value[0] or 0)), g)
+
+    def times(self, p, g):
+        """3:30 pm; and 3:30, which was parsed as a ratio."""
+
+        def clock(node):
+            if node.kind == "ratio" and len(node.items) == 2 and all(map(_is_integer, node.items)):
+                return *(int(item.value[0]) for item in node.items), ""
+            return node.value if node.kind == "time" else ("", "", "")
+
+        (*p, p_half), (*g, g_half) = clock(p), clock(g)
+        return p == g and (p_half == g_half or not p_half or not g_half)
+
+    def ratios(self, p, g):
+        """a:b:c up to a factor; 1:2 is 1/2, too."""
+        if p.kind == g.kind:
+            (a, *rest_p), (b, *rest_g) = p.items, g.items
+            products = [(Node("mul", (a, y)), Node("mul", (x, b))) for x, y in zip(rest_p, rest_g)]
+            return len(rest_p) == len(rest_g) and all(self.same_value(x, y) for x, y in products)
+        if len((p if p.kind == "ratio" else g).items) > 2:
+            return False
+        return self.equal(*(_over(*n.items) if n.kind == "ratio" else n for n in (p, g)))
+
+    def several(self, node):
+        r"""The answers in a list, a set, or an expression with \pm; () for a single one."""
+        if node.kind in ("list", "set"):
+            return tuple(one for item in node.items for one in self.several(item) or (item,))
+        return (_choose(node, 1), _choose(node, -1)) if _has(node, "either") else ()
+
+    def match(self, p, g, ps, gs):
+        """Each answer has its partner: in order if one side is a tuple, else in any."""
+        if "tuple" in (p.kind, g.kind):
+            ordered, other = (p, g) if p.kind == "tuple" else (g, p)
+            return other.kind == "list" and ordered.value == "()" and self.each(p.items, g.items)
+        if len(ps) != len(gs) or len(ps) > 40:
+            return self.each(ps, gs)
+        rest = list(gs)
+        for one in ps:
+            partner = next((i for i, other in enumerate(rest) if self.equal(one, other)), None)
+            if partner is None:
+                return False
+            del rest[partner]
+        return True
+
+    def arrays(self, p, g):
+        """Tuples and matrices, item by item; a tuple is also a row or a column, and a tuple of tuples a matrix."""
+        if p.kind == g.kind == "cases":
+            return self.match(p, g, p.items, g.items)
+        if p.kind == g.kind:
+            return p.value == g.value and self.each(p.items, g.items)
+        if {p.kind, g.kind} != {"tuple", "matrix"}:
+            return False
+        rows = (p if p.kind == "matrix" else g).items
+        if len(rows) == 1:
+            flat = rows[0].items
+        elif all(len(row.items) == 1 for row in rows):
+            flat = tuple(row.items[0] for row in rows)
+        else:
+            flat = tuple(Node("tuple", row.items, "()") for row in rows)
+        nested = tuple(
+            n._replace(value="()") if n.kind == "tuple" else n for n in (p if p.kind == "tuple" else g).items
         )
+        return self.each(nested, flat) if p.kind == "tuple" else self.each(flat, nested)
+
+    # Relations: x = 5 is 5 under a name, x > 3 an interval; other equations are equal up to a factor.
+
+    def relations(self, p, g):
+        named_p, named_g = self.assigned(p), self.assigned(g)
+        if not named_p or not named_g:
+            return False
+        (p_name, p_value), (g_name, g_value) = named_p, named_g
+        if (p_value is not p or g_value is not g) and _names_agree(p_name, g_name) and self.equal(p_value, g_value):
+            return True
+        if (found := self.intervals_equal(p, g)) is not None:
+            return found
+        if p.kind != g.kind or len(p.items) != len(g.items):
+            return False
+        return all(any(self.same_atom(a, b) for b in _atoms(g)) for a in _atoms(p))
+
+    def assigned(self, node):
+        """(name, what is said to have it); ("", node) if nothing is named; None for a contradiction or an x = x."""
+        if node.kind != "relation" or not set(node.value) <= {"=", r"\approx", r"\in"}:
+            return "", node
+        parts = node.items
+        if len(parts) == 2 and _is_name(parts[-1]) and not _is_name(parts[0]):  # 5 = x
+            parts = parts[::-1]
+        named = _is_name(parts[0])
+        values = parts[1:] if named else parts
+        known = [v for v in values if not self.letters(v)]
+        if parts[0] == parts[-1] and len(known) < len(parts):
+            return None
+        for other in known[1:]:  # 2 + 3 = 5, not 5 = 6; \frac13 \approx 0.33
+            rounding = r"\approx" in node.value or not _worth(other)
+            if not self.same_value(known[0], other) or not rounding and not self.same_value(other, known[0]):
+                return None
+        if not named and len(known) < len(values):
+            return "", node
+        return _name(parts[0]) if named else "", known[0] if known else values[-1]
+
+    def same_atom(self, a, b):
+        """f = 0 and g = 0, or f > 0 and g > 0: equal if f / g is constant (and positive)."""
+        (f,), (g,), ratio, agreed = a.items, b.items, None, 0
+        if a.value != b.value or not self.letters(f) or self.letters(f) != self.letters(g):
+            return False
+        for point in range(POINTS):
+            try:
+                quotient = self.product([self.finite(f, point), _inverse(self.finite(g, point))])
+            except (NoValue, ArithmeticError):
+                continue
+            if not _size(_pair(quotient)) or ratio is not None and not _close(ratio, quotient):
+                return False
+            ratio, agreed = quotient, agreed + 1
+            if agreed == AGREE:
+                return a.value in ("=", r"\ne") or _pair(ratio)[0] > 0
+        return False
+
+    # Sets of real numbers, as intervals that are sorted and do not touch.
+
+    def intervals_equal(self, p, g):
+        """None if one of them is no such set."""
+        p, g = self.intervals(p), self.intervals(g)
+        if not p or not g:
+            return None
+        (p_name, p), (g_name, g) = p, g
+        return (
+            (not p_name or not g_name or p_name == g_name)
+            and len(p) == len(g)
+            and all(a[2:] == b[2:] and _same_end(a[0], b[0]) and _same_end(a[1], b[1]) for a, b in zip(p, g))
+        )
+
+    def intervals(self, node):
+        """(name of the letter or "", intervals), or None."""
+        name, found = "", None
+        if node.kind == "reals":
+            found = [LINE]
+        elif node.kind == "tuple" and len(node.items) == 2:
+            found = self.interval(*node.items, node.value[0] == "[", node.value[1] == "]")
+        elif node.kind == "set":
+            ends = [self.end(item) for item in node.items]
+            found = [(x, x, True, True) for x in ends] if None not in ends else None
+        elif node.kind == "union":
+            found = self.unite(node.items)
+        elif node.kind == "builder" and len(node.items) == 1:
+            name, found = self.intervals(node.items[0]) or ("", None)
+            found = found if name in ("", node.value) else None
+        elif node.kind == "relation":
+            name, found = self.solution(node)
+        elif node.kind == "list":
+            solved = [self.solution(item) if item.kind == "relation" else ("", None) for item in node.items]
+            name = solved[0][0]
+            if all(other == name and part for other, part in solved):
+                found = solved[0][1]
+                for _, part in solved[1:]:
+                    found = _meet(found, part)
+                # x > 1, x < 3: both hold. x < 1, x > 3: they cannot, so one of them does
+                found = found or [piece for _, part in solved for piece in part]
+        return (name, _merge(found)) if found else None
+
+    def unite(self, items):
+        found = []
+        for item in items:
+            _, parts = self.intervals(item.items[0] if item.kind == "without" else item) or ("", None)
+            if not parts or item.kind == "without" and any(low != high for low, high, *_ in parts):
+                return None
+            if item.kind == "without":
+                for x, *_ in parts:
+                    found = [piece for part in found for piece in _cut(part, x)]
+            else:
+                found += parts
+        return found
+
+    def end(self, node):
+        """A real number, perhaps infinite, as Decimal; None for what is none."""
+        try:
+            found = self.value(node)
+        except NoValue:
+            return None
+        if isinstance(found, float):
+            return Decimal(found)
+        return _pair(found)[0] if abs(_pair(found)[1]) < CLOSE else None
+
+    def interval(self, low, high, low_in, high_in):
+        low, high = self.end(low), self.end(high)
+        return [(low, high, low_in, high_in)] if low is not None and high is not None and low < high else None
+
+    def solution(self, node):
+        r"""(x, intervals) of a < x <= b, x > a, x != a, x \in S; ("", None) of another relation."""
+        parts, signs = node.items, node.value
+        at = [i for i, part in enumerate(parts) if part.kind == "symbol" and self.letters(part)]
+        if len(at) != 1 or len(parts) > 3 or len(parts) == 3 and at != [1]:
+            return "", None
+        at, name = at[0], parts[at[0]].value
+        if signs == (r"\in",) and at == 0:
+            return name, (self.intervals(parts[1]) or ("", None))[1]
+        if signs == (r"\ne",):
+            bound = self.end(parts[1 - at])
+            return name, _cut(LINE, bound) if bound is not None else None
+        if not set(signs) <= {"<", ">", r"\le", r"\ge"}:
+            return "", None
+        low, high, low_in, high_in = Node("neg", (Node("infinity"),)), Node("infinity"), False, False
+        for i, sign in enumerate(signs):
+            bound, left = (parts[0], True) if at > 0 and i == 0 else (parts[-1], False)
+            if (sign in ("<", r"\le")) == left:
+                low, low_in = bound, sign in (r"\le", r"\ge")
+            else:
+                high, high_in = bound, sign in (r"\le", r"\ge")
+        return name, self.interval(low, high, low_in, high_in)
 
 
 def _worth(node):
     r"""What the last digit of a decimal is worth: 1/100 for 0.33, 10^{-20} for 1.6 \times 10^{-19}. 0 if it is exact; as
     exact counts a decimal of one digit, too: that 1/7 rounds to 0.1 says little."""
     if node.kind == "number":
-        return node.value[1] if node.value[0] >= 10 * node.value[1] else Fraction(0)
+        value, worth = node.value
+        return worth if value >= 10 * worth else Fraction(0)
     if node.kind == "neg":
         return _worth(node.items[0])
     if node.kind == "mul" and len(node.items) == 2:
         first, second = node.items
-        if first.kind == "number" and second.kind == "number":
+        if second.kind == "number":
             return _worth(first) * second.value[0]
-        if first.kind == "number" and second.kind == "power" and second.items[0] == _integer("10"):
-            n, sign = second.items[1], 1
-            if n.kind == "neg":
-                n, sign = n.items[0], -1
-            if n.kind == "number" and n.value[0].denominator == 1 and n.value[0] < 400:
-                return _worth(first) * Fraction(10) ** (sign * int(n.value[0]))
+        if second.kind == "power" and second.items[0] == _number(10):
+            n = second.items[1]
+            n, minus = (n.items[0], True) if n.kind == "neg" else (n, False)
+            if _is_integer(n) and n.value[0] < 400:
+                return _worth(first) * Fraction(10) ** (-int(n.value[0]) if minus else int(n.value[0]))
     return Fraction(0)
 
 
@@ -1539,10 +1390,18 @@ def _choose(node, sign):
     return node._replace(items=tuple(_choose(item, sign) for item in node.items))
 
 
+def _is_name(node):
+    r"""x, f(x), AB, a-b, P(A), \sin A: letters and no number."""
+    if node.kind == "symbol":
+        return node.value != r"\pi"
+    items = [item.items[0] if item.kind == "neg" and node.kind == "add" else item for item in node.items]
+    return node.kind in ("add", "mul", "call") and all(map(_is_name, items))
+
+
 def _name(node):
     if node.kind == "symbol":
         return node.value
-    return f"{node.kind} {node.value}[" + ",".join(_name(item) for item in node.items) + "]"
+    return f"{node.kind} {node.value}[" + ",".join(map(_name, node.items)) + "]"
 
 
 def _names_agree(a, b):
@@ -1556,38 +1415,39 @@ def _atoms(node):
     atoms = []
     for left, sign, right in zip(node.items, node.value, node.items[1:]):
         if sign in ("<", r"\le"):
-            left, right = right, left
-        kind = {"<": ">", r"\le": r"\ge"}.get(sign, sign)
-        atoms.append(Node("atom", (Node("add", (left, Node("neg", (right,)))),), kind))
+            left, right, sign = right, left, {"<": ">", r"\le": r"\ge"}[sign]
+        atoms.append(Node("atom", (Node("add", (left, Node("neg", (right,)))),), sign))
     return atoms
+
+
+def _same_end(x, y):
+    return x == y or x.is_finite() and y.is_finite() and _close((x, 0), (y, 0))
 
 
 def _cut(part, x):
     low, high, low_in, high_in = part
-    if not low <= x <= high:
-        return [part]
-    return [piece for piece in ((low, x, low_in, False), (x, high, False, high_in)) if piece[0] < piece[1]]
+    pieces = [(low, x, low_in, False), (x, high, False, high_in)] if low <= x <= high else [part]
+    return [piece for piece in pieces if piece[0] < piece[1]]
 
 
 def _meet(parts, others):
     both = []
     for a in parts:
         for b in others:
-            low, low_in = max((a[0], not a[2]), (b[0], not b[2]))
+            low, low_out = max((a[0], not a[2]), (b[0], not b[2]))
             high, high_in = min((a[1], a[3]), (b[1], b[3]))
-            both += [(low, high, not low_in, high_in)] if low < high else []
+            both += [(low, high, not low_out, high_in)] if low < high else []
     return both
 
 
 def _merge(parts):
     merged = []
     for low, high, low_in, high_in in sorted(parts, key=lambda part: (part[0], not part[2])):
-        if merged and (low < merged[-1][1] or low == merged[-1][1] and (low_in or merged[-1][3])):
-            last = merged[-1]
-            if high > last[1] or high == last[1] and high_in:
-                merged[-1] = (last[0], high, last[2], high_in or high == last[1] and last[3])
-        else:
+        last = merged[-1] if merged else None
+        if not last or low > last[1] or low == last[1] and not (low_in or last[3]):
             merged.append((low, high, low_in, high_in))
+        elif high > last[1] or high == last[1] and high_in:
+            merged[-1] = (last[0], high, last[2], high_in)
     return merged
 
 
@@ -1597,22 +1457,22 @@ def _words(text):
     return sorted([w for w in re.findall(r"\w+|[^\w\s]", item) if w not in ("a", "an", "the", ".")] for item in items)
 
 
-# Choices. (B), B., b, option B, "B: 7"; ABD, "A, B and D", A、B、D.
+# Choices: (B), B., b, option B, "B: 7"; ABD, "A, B and D", A、B、D. They are told by their looks, before any parsing.
 
 CHOICE_WORDS = re.compile(r"(?:correct |the )*(?:options?|choices?|answers?)(?: is| are)?[\s:]|选项?|故选", re.I)
+BETWEEN = re.compile(r"[\s(),、，;；.&:*]|\band\b|和")
 WITH_TEXT = re.compile(r"[{\s]*\(?\s*([A-J])\s*(?:\)\s*[.:、]?|[.:、])[}\s]*([^\s},;+*/=^:?].*)", re.S)
 ANOTHER = re.compile(r"(?<![A-Za-z\\])\(?[A-J]\s*[.:)、]|\bor\b|\band\b|或")
 
 
 def choice(text):
     """(set of letters, text that comes with a single letter) of an answer that is a choice, or None."""
-    plain = _plain(_unicode(text))
-    bare = re.sub(r"[\s(),、，;；.&:*]|\band\b|和", "", CHOICE_WORDS.sub("", plain))
-    if re.fullmatch("[a-j]", bare):
-        return {bare.upper()}, ""
-    if bare and len(bare) <= 10 and set(bare) <= set("ABCDEFGHIJ") and len(set(bare)) == len(bare):
-        return set(bare), ""
-    found = WITH_TEXT.fullmatch(STYLE.sub(" ", _unicode(text)).replace("$", " "))
+    text = _latex(text)
+    letters = BETWEEN.sub("", CHOICE_WORDS.sub("", _plain(text)))
+    letters = letters.upper() if len(letters) == 1 else letters
+    if letters and set(letters) <= set("ABCDEFGHIJ") and len(set(letters)) == len(letters):
+        return set(letters), ""
+    found = WITH_TEXT.fullmatch(STYLE.sub(" ", text).replace("$", " "))
     if not found or ANOTHER.search(found[2]):
         return None
     rest = found[2].rstrip()
@@ -1629,22 +1489,19 @@ def is_equiv(prediction, gold):
         return False
     prediction, gold = prediction.strip(), gold.strip()
     if prediction == gold or not prediction or not gold:
-        return bool(gold) and prediction == gold
+        return prediction == gold != ""
     if max(len(prediction), len(gold)) > LIMIT:
         return False
     p, g = choice(prediction), choice(gold)
     if p and g:
-        return p[0] == g[0] and (not (p[1] and g[1]) or is_equiv(p[1], g[1]))
+        return p[0] == g[0] and (not p[1] or not g[1] or is_equiv(p[1], g[1]))
     if p and p[1] and is_equiv(p[1], gold) or g and g[1] and is_equiv(prediction, g[1]):
         return True
     try:
         with localcontext(DIGITS):
             pairs = [(a, b) for b in readings(gold) for a in readings(prediction)]
-            grader = Grader()
-            if any(grader.equal(a, b) for a, b in pairs):
-                return True
-            grader = Grader(log_base=Fraction(10))
-            return "log" in prediction + gold and any(grader.equal(a, b) for a, b in pairs)
+            bases = [None, Fraction(10)] if "log" in prediction + gold else [None]
+            return any(grader.equal(a, b) for grader in map(Grader, bases) for a, b in pairs)
     except OutOfWork:
         return False
 
@@ -1656,9 +1513,9 @@ def verify(response, gold, last_number=False):
 
 
 def understood(gold):
-    """Is this gold more than text to compare letter by letter? Words are; an unbalanced or half-written one is not.
+    r"""Is this gold more than text to compare letter by letter? Words are; an unbalanced or half-written one is not.
 
-    >>> understood(r"\\frac{1}{2}"), understood("east"), understood(r"\\frac{1}{")
+    >>> understood(r"\frac{1}{2}"), understood("east"), understood(r"\frac{1}{")
     (True, True, False)
     """
     if not isinstance(gold, str) or not gold.strip() or len(gold) > LIMIT:

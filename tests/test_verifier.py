@@ -642,6 +642,7 @@ def test_fuzz_finds_no_exception_no_true_and_nothing_slow():
         assert is_equiv(text, unrelated) is False and is_equiv(unrelated, text) is False, text
         assert verify(text, unrelated, last_number=True) is False and isinstance(understood(text), bool), text
         assert not text.strip() or is_equiv(text, text)
+        assert isinstance(is_equiv(text, rng.choice(GOLDS)), bool)
         assert time.perf_counter() - began < 1.0, text
 
 
