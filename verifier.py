@@ -1,4 +1,4 @@
-r"""The answer checker: is the answer in this response the gold answer? Training's reward and evaluation's grade are one:
+r"""The answer checker: is the answer in this response the gold answer? Training's reward and evaluation's grade:
 
     verify(response, gold)  =  is_equiv(extract_answer(response), gold)
 
@@ -58,7 +58,10 @@ JOINT = re.compile(
     r"[\s,，、;；$]*(?:\\(?:text|quad|[,; ()\[\]])|[{}$])*\s*(?:and|or|和|或|及|&)?[\s}$]*(?:\\[(\[]\s*)?"
     r"(?:[A-Za-z](?:_?\d)?\s*=\s*)?\$?"
 )
-PHRASE = re.compile(r"(?:answer[\s*_]*(?:is\b|[:：])|答案\s*[是为:：]|####)[\s*_:：]*", re.I)
+PHRASE = re.compile(
+    r"(?:answer[\s*_]*(?:is\b|[:：])|答案\s*[是为:：]|####)[\s*_:：]*(?:(?:therefore|thus|simply|equal to)\b[\s:]*)?",
+    re.I,
+)
 DISPLAY = re.compile(r"\\\[(.*?)\\\]|\$\$(.*?)\$\$", re.S)
 CLAUSE_END = re.compile(r"[.。](?:\s|$)|。|,?\s(?:which|because|since|so)\s")
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?", re.A)
@@ -177,24 +180,25 @@ UNICODE = str.maketrans(
     | {c: "-" for c in "−–—‐‑﹣"}
     | {c: "" for c in "\u200b\u200c\u200d\u2060\u2061\ufeff￥¥€£"}
     | {c: rf"\{name} " for pair in (
-        "·cdot ⋅cdot ∙cdot •cdot ∗cdot ×times ÷div ≤le ⩽le ≦le ≥ge ⩾ge ≧ge ≠ne ≈approx ±pm ∓mp ∞infty ∪cup ∈in ∅emptyset "
-        "√sqrt ⟨langle ⟩rangle ℝR ∘circ"
+        "·cdot ⋅cdot ∙cdot •cdot ∗cdot ×times ÷div ≤le ⩽le ≦le ≥ge ⩾ge ≧ge ≠ne ≈approx ±pm ∓mp ∞infty ∪cup ∈in "
+        "∅emptyset √sqrt ⟨langle ⟩rangle ℝR ∘circ"
     ).split() for c, name in [(pair[0], pair[1:])]}
-    | {"、": ", ", "，": ", ", "。": ".", "∣": "|", "′": "'", "’": "'", "°": r"^\circ ", "∛": r"\sqrt[3] ", "¢": " cents"}
+    | {"、": ", ", "，": ", ", "。": ".", "∣": "|", "′": "'", "’": "'"}
+    | {"°": r"^\circ ", "∛": r"\sqrt[3] ", "¢": " cents"}
 )  # fmt: skip
 
 # LaTeX that says nothing about the value; that turns what follows into words; and other spellings of one thing.
 SKIPPED = set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr middle displaystyle textstyle limits boxed fbox mathbf bf it "
     "boldsymbol mathit mathcal mathsf quad qquad hline triangle angle hat bar tilde underline , ; ! : $ ( ) [ ] # @ &"
-    .split(" ")
+    .split()
 ) | {" "}  # fmt: skip
 TEXTS = set("text mathrm mbox textrm textbf textit textnormal rm hbox operatorname mathop".split())
 SPELLINGS = _table(
-    r"\frac dfrac tfrac cfrac; \binom dbinom tbinom; \le leq leqslant leqq; \ge geq geqslant geqq; \ne neq; * cdot times "
-    r"ast bullet; / div; \emptyset varnothing O; \vec overrightarrow; \cup bigcup; \setminus backslash smallsetminus; "
-    r"\approx simeq doteq; | | lvert rvert vert; , land lor wedge vee; \{ lbrace; \} rbrace; [ lbrack; ] rbrack; < lt; "
-    r"> gt; : colon; i imath; % %; _ _"
+    r"\frac dfrac tfrac cfrac; \binom dbinom tbinom; \le leq leqslant leqq; \ge geq geqslant geqq; \ne neq; * cdot "
+    r"times ast bullet; / div; \emptyset varnothing O; \vec overrightarrow; \cup bigcup; \setminus backslash "
+    r"smallsetminus; \approx simeq doteq; | | lvert rvert vert; , land lor wedge vee; \{ lbrace; \} rbrace; [ "
+    r"lbrack; ] rbrack; < lt; > gt; : colon; i imath; % %; _ _"
 )
 FUNCTIONS = set("sin cos tan cot sec csc arcsin arccos arctan ln log lg exp".split())
 RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\ne", r"\in", r"\approx"}
@@ -209,19 +213,20 @@ NAMES = _table(
 )
 # One name for each spelling of a unit. Any longer word after a number counts as a unit, too, but for those of NO_UNIT.
 UNITS = _table(
-    "mm millimeter millimetre 毫米; cm centimeter centimetre 厘米; dm; m meter metre 米; km kilometer kilometre 千米 公里; nm; "
-    "in inch inches 英寸; ft foot feet; yd yard; mi mile; AU; pc; acre; hectare; sq square; cubic cu; mL ml milliliter; "
-    "L l liter litre 升; mg; g gram gm 克; kg kilogram 千克 公斤; lb lbs pound; oz ounce; s sec second 秒; day 天 日; week wk; "
-    "min minute mins 分钟 分; h hr hrs hour 小时 时; month 个月; year yr yrs 年; mph; kph; N newton; J joule; kJ; cal; kcal; "
-    "erg; dyne; eV; W watt; V volt; A amp; K kelvin; C; F; T; Hz hertz; Pa; kPa; mol mole; rad radian; Jy; cent; "
-    "dollar usd 美元; yuan 元 rmb 块; people 人; men man; 个; th st nd rd; pt pts point; per; each; unit; mil; boy; girl; car; "
-    "bus; way; egg; toy; pen; box; bag"
+    "mm millimeter millimetre 毫米; cm centimeter centimetre 厘米; dm; m meter metre 米; km kilometer kilometre "
+    "千米 公里; nm; in inch inches 英寸; ft foot feet; yd yard; mi mile; AU; pc; acre; hectare; sq square; cubic "
+    "cu; mL ml milliliter; L l liter litre 升; mg; g gram gm 克; kg kilogram 千克 公斤; lb lbs pound; oz ounce; s "
+    "sec second 秒; day 天 日; week wk; min minute mins 分钟 分; h hr hrs hour 小时 时; month 个月; year yr yrs "
+    "年; mph; kph; N newton; J joule; kJ; cal; kcal; erg; dyne; eV; W watt; V volt; A amp; K kelvin; C; F; T; Hz "
+    "hertz; Pa; kPa; mol mole; rad radian; Jy; cent; dollar usd 美元; yuan 元 rmb 块; people 人; men man; 个; th "
+    "st nd rd; pt pts point; per; each; unit; mil; boy; girl; car; bus; way; egg; toy; pen; box; bag"
 )
 NO_UNIT = set(
-    "not nor than then if unless except but after before over under squared cubed half halves quarter third fourth fifth "
-    "sixth eighth tenth hundredth thousandth more less least most about above below between from with without maybe "
-    "probably either neither plus minus double twice whatever where when such that wrong correct right true false else "
-    "otherwise approximately around exactly also possibly perhaps undefined nothing anything 不 或 至 到 约 以 大 小".split()
+    "not nor than then if unless except but after before over under squared cubed half halves quarter third "
+    "fourth fifth sixth eighth tenth hundredth thousandth more less least most about above below between from "
+    "with without maybe probably either neither plus minus double twice whatever where when such that wrong "
+    "correct right true false else otherwise approximately around exactly also possibly perhaps undefined "
+    "nothing anything 不 或 至 到 约 以 大 小".split()
 )
 
 THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?!,?[0-9])")
@@ -560,8 +565,8 @@ class Parser:
         return "".join(t.text for t in self.tokens[start : self.at - 1])
 
     def number(self):
-        r"""A number with its last digit's worth: 2.50 is (5/2, 1/100); an integer, or 2.0, is exact: (2, 0). Or 0.1\overline{6},
-        or 101_3: digits in a base."""
+        r"""A number with its last digit's worth: 2.50 is (5/2, 1/100); an integer, or 2.0, is exact: (2, 0). So is
+        0.1\overline{6}. And 101_3, digits in a base, is a kind of its own."""
         if self.kind() != "number":
             raise Unreadable
         text = self.take()
@@ -596,7 +601,7 @@ class Parser:
         return Node("binomial", (above, self.argument()))
 
     def call(self):
-        r"""\sin 2x, \sin^2 x, \log_2 3, ln(x): without brackets, the argument is the factors up to a sign or a function."""
+        r"""\sin 2x, \sin^2 x, \log_2 3, ln(x). Without brackets, the argument goes to the next sign or function."""
         name, base, exponent = self.take(), None, None
         while sign := self.accept("_", "^"):
             if sign == "_":
@@ -644,7 +649,7 @@ class Parser:
         return items[0]
 
     def builder(self):
-        r"""Takes the `x \mid` or `x \in \R :` that opens a set by its condition, and gives the name; None if none does."""
+        r"""Takes the `x \mid` or `x \in \R :` that opens a set by its condition, and gives the name; else None."""
         start, name = self.at, self.symbol().value if self.kind() == "symbol" else None
         if name and self.accept(r"\in"):
             self.raw()
@@ -778,10 +783,10 @@ def _special(plain):
     return Node("set") if low in NOTHING else Node("reals") if low in EVERYTHING else None
 
 
-# Compare. Kind by kind, and in each kind item by item, down to values. A value is a Fraction while it is rational, and is
-# then compared exactly. Otherwise it is a pair of 80-digit decimals (real, imaginary), compared to 50 digits: numbers that
-# people write with a few roots, \pi and e are either equal or differ long before the 50th digit. With letters, both sides
-# are evaluated at points where letters are numbers, and must agree wherever both are defined, and at AGREE points.
+# Compare. Kind by kind, and in each kind item by item, down to values. A value is a Fraction while it is rational, and
+# is then compared exactly. Otherwise it is a pair of 80-digit decimals (real, imaginary), compared to 50 digits: what
+# people write with a few roots, \pi and e is either equal or differs long before. With letters, both sides are
+# evaluated at points where letters are numbers: they must agree wherever both are defined, at AGREE points at least.
 
 DIGITS = Context(prec=80, Emax=10**6, Emin=-(10**6), traps=[InvalidOperation, DivisionByZero, Overflow])
 CLOSE = Decimal("1e-50")  # relative
@@ -957,8 +962,8 @@ class Grader:
         return self.product(values + {"neg": [Fraction(-1)], "percent": [Fraction(1, 100)]}.get(kind, []))
 
     def letter(self, name, point):
-        r"""i, e, \pi, or the number that stands for the letter at this point, which depends on its name alone: fractions
-        above 1, some below, one negative; then integers, for what is only defined there."""
+        r"""i, e, \pi, or the number that stands for the letter at this point, a function of its name: fractions above
+        1, some below, one negative; then integers, for what is only defined there."""
         if name in CONSTANTS:
             return CONSTANTS[name]
         if point is None:
@@ -1358,8 +1363,8 @@ class Grader:
 
 
 def _worth(node):
-    r"""What the last digit of a decimal is worth: 1/100 for 0.33, 10^{-20} for 1.6 \times 10^{-19}. 0 if it is exact; as
-    exact counts a decimal of one digit, too: that 1/7 rounds to 0.1 says little."""
+    r"""What the last digit of a decimal is worth: 1/100 for 0.33, 10^{-20} for 1.6 \times 10^{-19}; 0 if it is exact,
+    as a decimal of one digit is taken to be: that 1/7 rounds to 0.1 says little."""
     if node.kind == "number":
         value, worth = node.value
         return worth if value >= 10 * worth else Fraction(0)

@@ -3,9 +3,9 @@ r"""The verifier's speed: pairs per second by kind, worst cases by length, peak 
     python tests/bench_verifier.py [--math_verify PATH]
 
 The pairs are those of test_verifier.py. PATH is the site-packages folder of an environment in which Math-Verify is
-installed (python -m venv mv; mv/bin/pip install math-verify[antlr4_13_2]); without it, it is left out unless importable.
-Math-Verify parses both sides as \boxed{..} and verifies, with its default settings; pairs on which it raises are timed,
-too. One process, one thread.
+installed (python -m venv mv; mv/bin/pip install math-verify[antlr4_13_2]); without it, it is left out unless it can be
+imported. Math-Verify parses both sides as \boxed{..} and verifies, with its default settings; pairs on which it raises
+are timed, too. One process, one thread.
 """
 
 import argparse
@@ -16,9 +16,9 @@ import tracemalloc
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
-from test_verifier import CASES, HOSTILE
+from test_verifier import CASES, HOSTILE  # noqa: E402
 
-from verifier import is_equiv, verify
+from verifier import is_equiv, verify  # noqa: E402
 
 
 def timed(call, *arguments, repeats=5):
@@ -84,9 +84,8 @@ def hostile():
         verify(rf"\boxed{{{text}}}", r"\sqrt{2}")
         peak = max(peak, tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()
-    print(
-        f"\n{len(HOSTILE)} hostile answers: slowest {1000 * worst[0]:.0f} ms ({worst[1]!r}), peak {peak / 2**20:.1f} MiB"
-    )
+    slowest = f"slowest {1000 * worst[0]:.0f} ms ({worst[1]!r})"
+    print(f"\n{len(HOSTILE)} hostile answers: {slowest}, peak {peak / 2**20:.1f} MiB")
 
 
 def math_verify():
