@@ -496,6 +496,7 @@ class Parser:
                 node = Node("factorial", (node,))
             elif self.accept(r"\degree") or self.circle():
                 node = _radians(node) if self.in_angle else Node("unit", (node,), r"\degree")
+                self.accept("C", "F")  # of temperature
             else:
                 self.expect("^")
                 node = Node("power", (node, self.signed(self.power)))
@@ -859,7 +860,10 @@ def _arctan(x):
         return PI / 2 - _arctan(1 / x)
     for _ in range(3):  # halve the angle
         x = x / (1 + (1 + x * x).sqrt())
-    return 8 * sum(((-1) ** n * x ** (2 * n + 1) / (2 * n + 1) for n in range(45)), Decimal(0))
+    total, power = Decimal(0), x
+    for n in range(1, 90, 2):
+        total, power = total + power / n, -power * x * x
+    return 8 * total
 
 
 def _log(a):
@@ -1119,7 +1123,7 @@ class Grader:
         ps, gs = self.several(p), self.several(g)
         if ps or gs:
             return self.match(p, g, ps or (p,), gs or (g,)) or bool(self.intervals_equal(p, g))
-        if (found := self.intervals_equal(p, g)) is not None:
+        if (found := self.intervals_equal(p, g)) or found is not None and kinds != {"tuple"}:
             return found
         if kinds & {"tuple", "matrix", "cases", "row"}:
             return self.arrays(p, g)

@@ -155,6 +155,8 @@ e^{-1} != e ¦ -e
 2 != \ln 100
 -1 == e^{i\pi} ¦ i^2
 -1 != i
+\sqrt{2} == \sqrt{2} \approx 1.414 ¦ x=\sqrt{2}\approx 1.41 ¦ \frac{2}{\sqrt{2}} = \sqrt{2}
+\sqrt{2} != \sqrt{2} \approx 1.5 ¦ \sqrt{2} = 1.414 ¦ 1.414
 
 # expressions
 x^2+3x+2 == (x+1)(x+2) ¦ x^2 + 3x + 2 ¦ 2+3x+x^2 ¦ x^{2}+3x+2 ¦ x\cdot x+3x+2 ¦ y=x^2+3x+2 ¦ f(x)=x^2+3x+2
@@ -221,6 +223,8 @@ $(1,1), (3,2)$ != (1,1) ¦ (1,1),(2,3) ¦ 1,1,3,2
 \left( 3, \frac{\pi}{2} \right) != (3,\pi)
 (1,2) == (x,y)=(1,2)
 (1,2) != (x,y)=(2,1)
+(1.41,2.24) == (\sqrt{2},\sqrt{5})
+(1.41,2.24) != (\sqrt{5},\sqrt{2}) ¦ (1.4,2.2)
 
 # intervals
 (3,\infty) == x>3 ¦ 3<x ¦ (3, +\infty) ¦ x \in (3,\infty) ¦ \{x \mid x>3\} ¦ \{x|x>3\} ¦ \{x: x>3\} ¦ (3,∞)
@@ -291,6 +295,8 @@ x+2y>3 != x+2y<3 ¦ x+2y\ge3
 27 != 27^{th}+1
 \frac{\pi}{6} == 30^\circ
 \frac{\pi}{6} != 30
+20^\circ C == 20 ¦ 20°C ¦ 20^{\circ}\text{C}
+20^\circ C != 21
 
 # percent
 50\% == 50% ¦ 50 ¦ 0.5 ¦ 1/2 ¦ 50 percent
