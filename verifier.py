@@ -248,6 +248,10 @@ HEAD = re.compile(  # f(x), f^{-1}(x), (x,y), dy/dx
 )
 TIME = re.compile(r"(\d{1,2})(?::(\d\d))?\s*([ap])\.?\s?m\.?", re.I | re.A)
 LABELS = re.compile(r"(?:\(\d{1,2}\)[,;\s]*){2,}", re.A)  # ①③④, once the circles are gone
+ESCAPED_TWICE = re.compile(r"\\\\(?=[A-Za-z])")  # \\frac
+CIRCLED = re.compile(r"\\textcircled\s*\{([0-9]+)\}")
+TIMES_TEN = re.compile(r"(?<=[0-9])\s*x\s*(?=10\s*\^)")  # 3 x 10^8
+BLACKBOARD = re.compile(r"\\mathbb\s*\{?\s*([RZNQC])\s*\}?")
 ORDINAL = re.compile(r"\^\s*\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}(?:\s*\})?")
 LEAD = re.compile(r"\s*(?:the\s+)?(?:final\s+)?answer(?:\s+is|\s*[:=])\s*[:=]?|\s*(?:答案|answer)(?:是|为|：|:)", re.I)
 NOTHING = {"no solution", "no solutions", "no real solution", "no real solutions", "empty set", "无解", "空集"}
@@ -571,6 +575,8 @@ class Parser:
         if self.kind() != "number":
             raise Unreadable
         text = self.take()
+        if text.isdecimal() and len(text) <= 1000 and self.text() != "_":
+            return _number(int(text))
         digits, _, exponent = text.lower().partition("e")
         whole, point, decimals = digits.partition(".")
         if len(digits) > 1000:
@@ -588,7 +594,7 @@ class Parser:
                 raise Unreadable
             return _number(value + Fraction(int(period), 10**places * (10 ** len(period) - 1)))
         scale = Fraction(10) ** int(exponent or 0)
-        return _number(value * scale, scale / 10**places if decimals.strip("0") else 0)
+        return _number(value * scale, scale / 10**places if decimals.strip("0") else Fraction(0))
 
     def symbol(self):
         start, name = self.at, self.take()
@@ -681,8 +687,8 @@ class Parser:
         return Node("matrix", tuple(rows))
 
 
-def _number(value, worth=0):
-    return Node("number", (), (Fraction(value), Fraction(worth)))
+def _number(value, worth=Fraction(0)):
+    return Node("number", (), (Fraction(value), worth))
 
 
 def _mul(factors):
@@ -713,13 +719,12 @@ def readings(text):
     """The ways to read an answer, as Nodes: never empty. Kind `text` is for what is not understood, or is words."""
     text = LEAD.sub("", text, count=1).strip() if LEAD.match(text) else text.strip()
     text = text.strip(" *") if text.startswith("*") else text
-    text = unicodedata.normalize("NFKC", _latex(text))[: 4 * LIMIT]
+    text = _latex(text)
     if r"\begin" not in text:
-        text = re.sub(r"\\\\(?=[A-Za-z])", r"\\", text)  # \\frac, escaped once too often
-    text = ORDINAL.sub(" th", re.sub(r"\\textcircled\s*\{(\d+)\}", r"(\1)", text))
-    text = re.sub(r"(?<=[0-9])\s*x\s*(?=10\s*\^)", r"\\times ", text).replace("**", "^")
-    text = text.replace(">=", r"\ge ").replace("<=", r"\le ").replace("==", "=")
-    text = re.sub(r"\\mathbb\s*\{?\s*([RZNQC])\s*\}?", lambda m: r"\R " if m[1] == "R" else " " + m[1], text)
+        text = ESCAPED_TWICE.sub(r"\\", text)
+    text = ORDINAL.sub(" th", CIRCLED.sub(r"(\1)", text)).replace("**", "^")
+    text = TIMES_TEN.sub(r"\\times ", text).replace(">=", r"\ge ").replace("<=", r"\le ").replace("==", "=")
+    text = BLACKBOARD.sub(lambda m: r"\R " if m[1] == "R" else " " + m[1], text)
     plain = _plain(text)
     if special := _special(plain):
         return [special]
@@ -751,9 +756,12 @@ def _one_number(match):
 
 
 def _latex(text):
+    """Unicode as LaTeX; at most four times as long as an answer may be, since some characters stand for many."""
+    if text.isascii():
+        return text
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: "^{" + m[0].translate(SUPERSCRIPTS) + "}", text)
     text = re.sub("[₀-₉]+", lambda m: "_{" + m[0].translate(SUPERSCRIPTS) + "}", text)
-    return text.translate(UNICODE)
+    return unicodedata.normalize("NFKC", text.translate(UNICODE))[: 4 * LIMIT]
 
 
 def _plain(text):
@@ -1471,6 +1479,7 @@ def _words(text):
 CHOICE_WORDS = re.compile(r"(?:correct |the )*(?:options?|choices?|answers?)(?: is| are)?[\s:]|选项?|故选", re.I)
 BETWEEN = re.compile(r"[\s(),、，;；.&:*]|\band\b|和")
 WITH_TEXT = re.compile(r"[{\s]*\(?\s*([A-J])\s*(?:\)\s*[.:、]?|[.:、])[}\s]*([^\s},;+*/=^:?].*)", re.S)
+INTEGER = re.compile(r"-?[0-9]{1,1000}")
 ANOTHER = re.compile(r"(?<![A-Za-z\\])\(?[A-J]\s*[.:)、]|\bor\b|\band\b|或")
 
 
@@ -1501,6 +1510,8 @@ def is_equiv(prediction, gold):
         return prediction == gold != ""
     if max(len(prediction), len(gold)) > LIMIT:
         return False
+    if INTEGER.fullmatch(prediction) and INTEGER.fullmatch(gold):  # half of all pairs
+        return int(prediction) == int(gold)
     p, g = choice(prediction), choice(gold)
     if p and g:
         return p[0] == g[0] and (not p[1] or not g[1] or is_equiv(p[1], g[1]))
