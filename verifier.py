@@ -22,8 +22,10 @@ the answer is False.
     rounding, where the gold is a decimal, to the gold's    coarser rounding: 0.3 for 0.33; 0 for 1.6e-19; rounding of
       last digit: 1/3 or 0.333 for 0.33                       a gold such as 0.5 (one digit), 2.0, \frac13, \sqrt2
     gold 50%: 50%, 50, 0.5; answer 50%: gold 50, 0.5, 1/2   0.5 for 50 and 50 for 0.5, where neither says %
-    5 cm, \$5, 5 apples for 5, and the reverse; 70° for 70  5 cm for 5 m; 5 million for 5; 70 for 70 radians in \pi
-    choices: (B), B., b, option B, "B: 7"; A、B、D for ABD   more letters or fewer; "A or B"; "A. 5 B. 6"
+    5 cm, \$5, 5 apples for 5, and the reverse; 30° for 30  5 cm for 5 m; 5 million for 5; 5m, a product, for 5
+      and for \pi/6; \log as \ln or as \log_{10}
+    choices: (B), B., b, option B, "B: 7"; A、B、D for ABD   more letters or fewer; "A or B"; "A. 5 B. 6"; where both
+      "B: 7" for a gold 7                                     sides carry a text, another text
     lists and sets in any order; 1\pm2 for 3,-1             one of them, one more; a list of guesses for one value
     tuples in order, vectors, matrices                      (1,2) for (2,1), for [1,2], for \{1,2\}
     (3,\infty), x>3, 3<x, \{x \mid x>3\}                    x>=3, x<3, y>3 for x>3
