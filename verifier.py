@@ -61,7 +61,8 @@ JOINT = re.compile(
     r"(?:[A-Za-z](?:_?\d)?\s*=\s*)?\$?"
 )
 PHRASE = re.compile(
-    r"(?:answer[\s*_]*(?:is\b|[:：])|答案\s*[是为:：]|####)[\s*_:：]*(?:(?:therefore|thus|simply|equal to)\b[\s:]*)?",
+    r"(?:answer[\s*_]*(?:is\b|[:：])|答案\s*[是为:：]|故选|####)[\s*_:：]*"
+    r"(?:(?:therefore|thus|simply|equal to)\b[\s:]*)?",
     re.I,
 )
 DISPLAY = re.compile(r"\\\[(.*?)\\\]|\$\$(.*?)\$\$", re.S)
@@ -211,7 +212,7 @@ MULTIPLES = {"hundred": 100, "dozen": 12, "thousand": 10**3, "million": 10**6, "
 NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 NAMES = _table(
     r"\pi pi; \infty infinity inf; \sqrt sqrt; \cup cup; \theta theta; \alpha alpha; \beta beta; : to; % percent; "
-    r"\degree degree degrees deg 度; , and or 和 或 及 或者"
+    r"\degree degree degrees deg 度; , and or 和 或 及 或者 且"
 )
 # One name for each spelling of a unit. Any longer word after a number counts as a unit, too, but for those of NO_UNIT.
 UNITS = _table(
@@ -245,8 +246,9 @@ STYLE = re.compile(
     r"\\(?:text|mathrm|mbox|textrm|textbf|textit|mathbf|boldsymbol|rm|bf|boxed|displaystyle|left|right|[,;!: ]|quad)"
     r"(?![a-z])"
 )
-HEAD = re.compile(  # f(x), f^{-1}(x), (x,y), dy/dx
+HEAD = re.compile(  # f(x), f^{-1}(x), (x,y), dy/dx, x1
     r"(?:\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?)?\([a-z](?:,[a-z])*\)|\\frac\{d[a-z]\}\{d[a-z]\}"
+    r"|[a-z][0-9]"
 )
 TIME = re.compile(r"(\d{1,2})(?::(\d\d))?\s*([ap])\.?\s?m\.?", re.I | re.A)
 LABELS = re.compile(r"(?:\(\d{1,2}\)[,;\s]*){2,}", re.A)  # ①③④, once the circles are gone
@@ -302,7 +304,7 @@ def _word(t, styled):
     for name in ("ln", "sin", "cos", "tan", "log"):
         if t.startswith(name) and len(t) == len(name) + 1 and not styled:  # lnx
             return [Token("function", name), Token("symbol", t[-1])]
-    if low in NO_UNIT:
+    if low in NO_UNIT and low not in NAMES:
         return [Token("word", low)]
     if t in FUNCTIONS:
         return [Token("function", t)]
