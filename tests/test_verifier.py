@@ -123,6 +123,12 @@ $-1$,$2$,$-2$ != -1,2
 5, 6 == x1=5, x2=6 ¦ 5或6 ¦ x_1=5，x_2=6 ¦ x=5或x=6
 
 # surds and pi
+\arcsin\frac{1}{3} == \sin^{-1}\frac13 ¦ arcsin(1/3) ¦ \frac{\pi}{2}-\arccos\frac13
+\arcsin\frac{1}{3} != \frac13 ¦ \arccos\frac13 ¦ \arcsin 3
+\arctan(-1) == -\frac{\pi}{4} ¦ -\pi/4
+\arctan(-1) != \frac{\pi}{4}
+2^{100000} == 2^{100000}
+2^{100000} != 2^{100000}+1 ¦ 2^{99999}
 2\sqrt{2} == \sqrt{8} ¦ 2\sqrt2 ¦ 2√2 ¦ 2*sqrt(2) ¦ \frac{4}{\sqrt{2}} ¦ 2 \cdot \sqrt{2} ¦ 8^{1/2} ¦ 2^{3/2} ¦ √8
 2\sqrt{2} == 2\sqrt{2} \text{ cm}
 2\sqrt{2} != 2.83 ¦ 2.828427 ¦ \sqrt{7} ¦ 3\sqrt2 ¦ \sqrt{2} ¦ -2\sqrt2 ¦ 2.8284271247461903
@@ -160,6 +166,14 @@ e^{-1} != e ¦ -e
 \sqrt{2} != \sqrt{2} \approx 1.5 ¦ \sqrt{2} = 1.414 ¦ 1.414
 
 # expressions
+x\ln x == x\ln(x) ¦ \ln(x)x
+x\ln x != \ln x^2 ¦ x+\ln x
+2\ln x == 2lnx ¦ \ln x^2
+2\ln x != 2\ln y
+\overrightarrow{AB} == \vec{AB}
+\overrightarrow{AB} != \overrightarrow{BA}
+n^{100} == n^{99}\cdot n ¦ (n^{50})^2
+n^{100} != n^{101} ¦ n^{100}+1
 x^2+3x+2 == (x+1)(x+2) ¦ x^2 + 3x + 2 ¦ 2+3x+x^2 ¦ x^{2}+3x+2 ¦ x\cdot x+3x+2 ¦ y=x^2+3x+2 ¦ f(x)=x^2+3x+2
 x^2+3x+2 != x^2+3x+1 ¦ x^2+2x+2 ¦ y^2+3y+2 ¦ 6 ¦ x^2+3x+2.0000001 ¦ x^2-3x+2 ¦ x
 2k == k+k ¦ 2 \cdot k ¦ k2
@@ -228,6 +242,8 @@ $(1,1), (3,2)$ != (1,1) ¦ (1,1),(2,3) ¦ 1,1,3,2
 (1.41,2.24) != (\sqrt{5},\sqrt{2}) ¦ (1.4,2.2)
 
 # intervals
+(0,3] == (0,2]\cup(1,3] ¦ \{x \in \mathbb{R} \mid 0<x\le 3\}
+(0,3] != (0,2]\cup(2,3) ¦ (0,1)\cup(1,3]
 (3,\infty) == x>3 ¦ 3<x ¦ (3, +\infty) ¦ x \in (3,\infty) ¦ \{x \mid x>3\} ¦ \{x|x>3\} ¦ \{x: x>3\} ¦ (3,∞)
 (3,\infty) == \left(3,\infty\right) ¦ x\in\left(3,+\infty\right)
 (3,\infty) != x<3 ¦ x\ge3 ¦ [3,\infty) ¦ 3 ¦ (-\infty,3) ¦ (2,\infty) ¦ (3,4) ¦ x \neq 3
@@ -273,6 +289,10 @@ x+2y>3 == 2x+4y>6 ¦ 3<x+2y
 x+2y>3 != x+2y<3 ¦ x+2y\ge3
 
 # units
+5\text{ cm}^2 == 5平方厘米 ¦ 5 sq cm ¦ 5 square centimeters
+5\text{ cm}^2 != 5平方米 ¦ 5立方厘米
+2.5 \text{ N} \cdot \text{m} == 2.5
+2.5 \text{ N} \cdot \text{m} != 2.6
 15\mbox{ cm}^2 == 15 ¦ 15 cm^2 ¦ 15\text{ cm}^2 ¦ 15\,\text{cm}^{2} ¦ 15cm²
 15\mbox{ cm}^2 != 16 ¦ 15 cm^3 ¦ 16 cm^2
 5 cm == 5 ¦ 5\text{ cm} ¦ 5cm ¦ 5\,\mathrm{cm} ¦ 5 centimeters
@@ -301,6 +321,8 @@ x+2y>3 != x+2y<3 ¦ x+2y\ge3
 20^\circ C != 21
 
 # percent
+p\% == p\%
+p\% != q\%
 50\% == 50% ¦ 50 ¦ 0.5 ¦ 1/2 ¦ 50 percent
 50\% != 5 ¦ 0.05 ¦ 500 ¦ 5%
 17.5% == 17.5 ¦ 0.175 ¦ 17.5\%
@@ -313,6 +335,12 @@ x+2y>3 != x+2y<3 ¦ x+2y\ge3
 \frac13 != 33\%
 
 # matrices
+(1,2) == \begin{pmatrix}1&2\end{pmatrix} ¦ \begin{pmatrix}1\\2\end{pmatrix}
+(1,2) != \begin{pmatrix}2&1\end{pmatrix}
+x=1,y=2 == \begin{cases}x=1\\y=2\end{cases}
+x=1,y=2 != \begin{cases}x=2\\y=1\end{cases}
+\begin{cases}x & x>0\\-x & x\le 0\end{cases} == \begin{cases}-x & x\le 0\\x & x>0\end{cases}
+\begin{cases}x & x>0\\-x & x\le 0\end{cases} != \begin{cases}x & x<0\\-x & x\ge 0\end{cases}
 \begin{pmatrix} -1 & 0 \\ 0 & -1 \end{pmatrix} == \begin{bmatrix}-1&0\\0&-1\end{bmatrix}
 \begin{pmatrix} -1 & 0 \\ 0 & -1 \end{pmatrix} == \left(\begin{array}{cc}-1&0\\0&-1\end{array}\right)
 \begin{pmatrix} -1 & 0 \\ 0 & -1 \end{pmatrix} == \begin{pmatrix}-1&0\\0&-1\\\end{pmatrix} ¦ [[-1,0],[0,-1]]
@@ -324,6 +352,8 @@ x+2y>3 != x+2y<3 ¦ x+2y\ge3
 \begin{pmatrix} -1/3 \\ 2/3 \\ 5/3 \end{pmatrix} != \begin{pmatrix}2/3\\-1/3\\5/3\end{pmatrix}
 
 # complex
+2i == \sqrt{-4} ¦ 2\sqrt{-1}
+2i != -2i ¦ 2 ¦ \sqrt{4}
 1+2i == i(2-i) ¦ 2i+1 ¦ 1+2\mathrm{i} ¦ 1 + 2i
 1+2i != 1-2i ¦ 2+i ¦ 3 ¦ 1+2k
 -i == \frac{1}{i} ¦ i^3 ¦ -\mathrm{i}
@@ -350,6 +380,8 @@ x+2y>3 != x+2y<3 ¦ x+2y\ge3
 25 != 25_8
 
 # ratios and times
+1:2:3 == 2:4:6
+1:2:3 != 1:2:4 ¦ 1:2 ¦ 1/2
 1:2 == 2:4 ¦ 1/2 ¦ 0.5 ¦ 1 : 2 ¦ 1\colon 2
 1:2 != 2:1 ¦ 1:3 ¦ 12 ¦ 1,2
 3:30 p.m. == 3:30 pm ¦ 3:30 ¦ 3:30 PM ¦ 3:30\text{ p.m.}
