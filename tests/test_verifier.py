@@ -1,0 +1,726 @@
+"""The verifier against tables of pairs, properties, and inputs that were made to hurt it.
+
+The tables are ours. A line `gold == answer ¦ answer` lists answers that are right, `gold != ..` answers that are wrong.
+"""
+
+import random
+import re
+import string
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import verifier
+from verifier import extract_answer, is_equiv, understood, verify
+
+TABLE = r"""# integers
+17 == 17. ¦ 17.0 ¦ $17$ ¦ \(17\) ¦ 017 ¦ +17 ¦ x=17 ¦ 34/2 ¦ \frac{34}{2} ¦ 10+7 ¦ \text{17} ¦ \mathbf{17} ¦ 17\,.
+17 == {17} ¦ \{17\} ¦ (17) ¦ １７ ¦ \boxed{17} ¦ 17 cm ¦ the answer is 17 ¦ x = 17 ¦ 2+15=17
+17 != -17 ¦ 18 ¦ 17 or 18 ¦ 17, 18 ¦ not 17 ¦ 17? ¦ \{17,18\} ¦ 17<x<18 ¦ [17,18] ¦ (17,18) ¦ 17x ¦ x ¦ 16.9999
+17 != 17.0001 ¦ 1.7 ¦ 170 ¦ 17%%%%% ¦ 5=17 ¦ 17=5 ¦ 17=18 ¦ x=17=18 ¦ 17! ¦ nan ¦ 0/0 ¦ inf ¦ 17\pm1 ¦ 15 to 17
+17 != 17 million ¦ 17-17 ¦ about 17 ¦ 17;18 ¦ 17^2 ¦ \sqrt{17} ¦ 1 7 ¦ [-\infty,\infty] ¦ 17 and not 18 ¦ 17 or more
+17 != at least 17 ¦ 5, 6, 17 ¦ \frac{17}{0} ¦ 17 is the answer or 18 ¦ \text{the answer is whatever is right}
+17 != anything ¦ .* ¦ 17|18 ¦ __import__('os') ¦ eval(17) ¦ lambda: 17 ¦ True
+12345 == 12,345 ¦ 12{,}345 ¦ 12\,345 ¦ 12 345 ¦ 12,\!345 ¦ $12,345$ ¦ \$12,345 ¦ 12345.00
+12345 != 12346 ¦ 12344 ¦ 12,346 ¦ 1234.5 ¦ 12.345 ¦ 12, 345 and 6
+11,\! 111,\! 111,\! 100 == 11111111100 ¦ 11,111,111,100
+11,\! 111,\! 111,\! 100 != 11111111101
+1,625 == 1625 ¦ 1{,}625
+1,625 != 1.625 ¦ 1626
+-5 == −5 ¦ –5 ¦ - 5 ¦ (-5) ¦ -\frac{10}{2}
+-5 != 5 ¦ --5 ¦ +5
+0 == 0.0 ¦ -0 ¦ x=0 ¦ 5-5
+0 != 1 ¦ \emptyset ¦ none ¦ O ¦ 1e-30 ¦ 0.0001 ¦ x
+1024 == 2^{10} ¦ 2^10 ¦ 4^5 ¦ 2 \cdot 512
+1024 != 2^{11} ¦ 2^10+1 ¦ 210
+2^{2019} - 2020 == 2^{2019}-2020 ¦ -2020+2^{2019} ¦ 2\cdot 2^{2018}-2020
+2^{2019} - 2020 != 2^{2019}-2021 ¦ 2^{2020}-2020 ¦ 2^{2019}
+2^2023 == 2^{2023}
+2^2023 != 2^{2022} ¦ 4046
+10^{100} == 10^{99}\cdot 10
+10^{100} != 10^{101} ¦ 10^{100}+1
+5000000 == 5 million ¦ 5,000,000 ¦ 5\times10^6 ¦ 5e6
+5000000 != 5 ¦ 5 billion
+120 == 5! ¦ \binom{10}{3}
+120 != 5!!
+3 == 3\; ¦ =3 ¦ 3\\ ¦ ~3 ¦ three ¦ 2^{2}-1
+3 != 3... ¦ 3, ... ¦ 3-5 ¦ 3–5 ¦ 3(6) ¦ 3 dozen ¦ 3[6] ¦ 3{6} ¦ 3\text{ or more} ¦ 3 or 5
+
+# decimals
+0.33 == .33 ¦ 0.333 ¦ 1/3 ¦ \frac13 ¦ 33/100 ¦ 0.330
+0.33 != 0.3 ¦ 0.34 ¦ 0.4 ¦ 33 ¦ 0.033 ¦ -0.33 ¦ 0.336
+2.50 == 2.5 ¦ 5/2 ¦ 2\frac12 ¦ 2.501
+2.50 != 2.51 ¦ 2.6 ¦ 25 ¦ 3
+27.0 == 27
+27.0 != 27.04 ¦ 26.96 ¦ 270
+3.14 == \pi ¦ 3.1416
+3.14 != 3.1 ¦ 3 ¦ 3.15 ¦ 22/7 or 3
+-0.5 == -1/2 ¦ -.5 ¦ -\frac{1}{2} ¦ -0.50
+-0.5 != 0.5 ¦ -0.4 ¦ -5
+0.005 == 5e-3 ¦ 5\times10^{-3} ¦ 1/200
+0.005 != 0 ¦ 0.05 ¦ 0.0
+
+# fractions
+\frac{1}{2} == 1/2 ¦ \frac12 ¦ \dfrac{1}{2} ¦ \tfrac12 ¦ 0.5 ¦ .5 ¦ 2/4 ¦ \frac{2}{4} ¦ ½ ¦ \frac{1}2 ¦ \frac 1 2
+\frac{1}{2} == \left(\frac{1}{2}\right) ¦ \frac{-1}{-2} ¦ \displaystyle\frac{1}{2} ¦ 1 / 2 ¦ 1\div 2 ¦ 2^{-1} ¦ 0.50
+\frac{1}{2} == \cfrac{1}{2} ¦ 50\%
+\frac{1}{2} != 2 ¦ -1/2 ¦ 1/3 ¦ 0.51 ¦ \frac{1}{3} ¦ 12 ¦ 0.05 ¦ 1,2 ¦ 5 ¦ 50 ¦ 0.49999
+-\frac{1}{2} == \frac{-1}{2} ¦ \frac{1}{-2} ¦ -1/2 ¦ -0.5 ¦ -\left(\frac12\right)
+-\frac{1}{2} != \frac12 ¦ \frac{-1}{-2}
+\frac{1}{3} == 1/3 ¦ 2/6 ¦ 0.\overline{3}
+\frac{1}{3} != 0.333 ¦ 0.3333333333 ¦ 0.33 ¦ 3
+\frac43 == 4/3 ¦ 1\frac13 ¦ 1 1/3 ¦ 1 \frac{1}{3}
+\frac43 != 1.33 ¦ 3/4 ¦ 43
+137 \frac{1}{2} == 137.5 ¦ 275/2 ¦ 137\frac{1}{2} ¦ 137 1/2 ¦ 137½
+137 \frac{1}{2} != 68.5 ¦ 137 ¦ 137/2
+-3\frac12 == -3.5 ¦ -7/2
+-3\frac12 != -2.5 ¦ 3.5
+\frac9{19} == 9/19 ¦ \frac{9}{19}
+\frac9{19} != 9/18
+\frac{270}7\text{ degrees} == \frac{270}{7} ¦ \frac{270}{7}^\circ ¦ 270/7
+\frac{270}7\text{ degrees} != 270/8
+
+# choices
+A == (A) ¦ A. ¦ A) ¦ \text{A} ¦ \text{(A)} ¦ \mathrm{A} ¦ A: 5 ¦ A. 5 ¦ (A) 5 ¦ option A ¦ Option (A) ¦ choice A ¦ a
+A == **A** ¦ \textbf{(A)} ¦ \textbf{(A) }5 ¦ 选A ¦ A选项 ¦ The answer is A ¦ \mathbf{A} ¦ \boxed{A}
+A != B ¦ ABCD ¦ A or B ¦ A, B ¦ A and B ¦ AB ¦ not A ¦ A. 5 B. 6 ¦ A/B ¦ any ¦ A B C D ¦ A;B ¦ B. A ¦ either A or B
+A != A|B
+ABD == A, B, D ¦ A、B、D ¦ A,B,D ¦ DBA ¦ A B D ¦ A and B and D ¦ (A)(B)(D) ¦ \text{A}, \text{B}, \text{D} ¦ A,B and D
+ABD == ABD. ¦ \text{ABD} ¦ A；B；D
+ABD != AB ¦ ABCD ¦ ACD ¦ A ¦ A or B or D ¦ ABDE
+\text{(B)} == B ¦ (B) ¦ \text{B} ¦ B.
+\text{(B)} != C ¦ (C)
+C. $\{x \mid -3<x<4\}$ == C ¦ \{x \mid -3<x<4\} ¦ (-3,4) ¦ (C) ¦ C. $\{x|-3<x<4\}$
+C. $\{x \mid -3<x<4\}$ != B ¦ (-3,5) ¦ -3 ¦ C or D
+$\textcircled{1}\textcircled{3}\textcircled{4}$ == ①③④ ¦ \textcircled{1}\textcircled{3}\textcircled{4} ¦ (1)(3)(4)
+$\textcircled{1}\textcircled{3}\textcircled{4}$ == ④③①
+$\textcircled{1}\textcircled{3}\textcircled{4}$ != ①③ ¦ ①②③④ ¦ 12
+C == C) 12 ¦ \textbf{(C)}\ 12 ¦ C. 12 ¦ (c)
+C != C or D ¦ B (not C) ¦ \text{(C)}+1 ¦ \text{(C)}, 3 ¦ C? D?
+
+# several
+1,-2 == 1, -2 ¦ -2, 1 ¦ \{1,-2\} ¦ 1 and -2 ¦ -2 or 1 ¦ x=1, x=-2 ¦ x = 1 \text{ or } x = -2 ¦ 1 \text{ and } -2
+1,-2 == 1;-2 ¦ $1$ and $-2$ ¦ x=1,-2 ¦ x_1=1, x_2=-2
+1,-2 != 1 ¦ -2 ¦ 1,2 ¦ 1,-2,3 ¦ -1,2 ¦ 1,1
+3, 5, 7 == 3,5,7 ¦ 7, 5, 3 ¦ 3, 5, and 7 ¦ \{3,5,7\} ¦ (3,5,7)
+3, 5, 7 != 3,5 ¦ 3,5,8 ¦ 357 ¦ 15
+1 \pm \sqrt{19} == 1+\sqrt{19}, 1-\sqrt{19} ¦ 1\pm\sqrt{19} ¦ x=1\pm\sqrt{19} ¦ 1±√19 ¦ 1-\sqrt{19},1+\sqrt{19}
+1 \pm \sqrt{19} == \{1-\sqrt{19},1+\sqrt{19}\}
+1 \pm \sqrt{19} != 1+\sqrt{19} ¦ 1 \pm \sqrt{18} ¦ -1\pm\sqrt{19}
+\{1\pm\sqrt{5},-2\} == -2, 1+\sqrt5, 1-\sqrt5 ¦ -2,1\pm\sqrt5
+\{1\pm\sqrt{5},-2\} != 1\pm\sqrt5 ¦ -2
+24;112 == 24, 112 ¦ 112,24
+24;112 != 24 ¦ 112 ¦ 24,113
+2 or -2 or \frac{1}{2} or -\frac{1}{2} == \pm2, \pm\frac12 ¦ 2,-2,1/2,-1/2
+2 or -2 or \frac{1}{2} or -\frac{1}{2} != 2,-2 ¦ 2
+$-1$,$2$,$-2$ == -1, 2, -2 ¦ -2,-1,2
+$-1$,$2$,$-2$ != -1,2
+108,135,189 == 108, 135, 189 ¦ 189, 135, 108
+108,135,189 != 108, 135
+5, 6 == x1=5, x2=6 ¦ 5或6 ¦ x_1=5，x_2=6 ¦ x=5或x=6
+
+# surds and pi
+\arcsin\frac{1}{3} == \sin^{-1}\frac13 ¦ arcsin(1/3) ¦ \frac{\pi}{2}-\arccos\frac13
+\arcsin\frac{1}{3} != \frac13 ¦ \arccos\frac13 ¦ \arcsin 3
+\arctan(-1) == -\frac{\pi}{4} ¦ -\pi/4
+\arctan(-1) != \frac{\pi}{4}
+2^{100000} == 2^{100000}
+2^{100000} != 2^{100000}+1 ¦ 2^{99999}
+2\sqrt{2} == \sqrt{8} ¦ 2\sqrt2 ¦ 2√2 ¦ 2*sqrt(2) ¦ \frac{4}{\sqrt{2}} ¦ 2 \cdot \sqrt{2} ¦ 8^{1/2} ¦ 2^{3/2} ¦ √8
+2\sqrt{2} == 2\sqrt{2} \text{ cm}
+2\sqrt{2} != 2.83 ¦ 2.828427 ¦ \sqrt{7} ¦ 3\sqrt2 ¦ \sqrt{2} ¦ -2\sqrt2 ¦ 2.8284271247461903
+\frac{\sqrt{3}}{3} == \frac{1}{\sqrt3} ¦ \sqrt{\frac13} ¦ 1/√3 ¦ sqrt(3)/3
+\frac{\sqrt{3}}{3} != \sqrt3 ¦ 0.577
+\frac{\pi}{12} == \pi/12 ¦ π/12 ¦ \frac{1}{12}\pi ¦ pi/12 ¦ \frac{2\pi}{24}
+\frac{\pi}{12} != 0.2618 ¦ \frac{\pi}{6} ¦ 15
+\sqrt[4]{\frac{64}{27}} == (64/27)^{1/4} ¦ \frac{2\sqrt{2}}{\sqrt[4]{27}}
+\sqrt[4]{\frac{64}{27}} != 64/27
+\pi - \arctan \frac{12}{5} == \pi-\arctan(12/5) ¦ \pi - \arctan(2.4)
+\pi - \arctan \frac{12}{5} != \arctan \frac{12}{5}
+\log_2 \frac{7}{\sqrt{3}} == \log_2 7 - \frac12\log_2 3 ¦ \frac{\ln 7 - \ln\sqrt3}{\ln 2}
+\log_2 \frac{7}{\sqrt{3}} != 7 ¦ \log_2 7
+\ln 2 == ln 2 ¦ ln2 ¦ \ln(2) ¦ \ln{2} ¦ \frac12\ln4 ¦ -\ln\frac12
+\ln 2 != \ln 3 ¦ 2 ¦ 0.69
+e^{-1} == \frac1e ¦ 1/e ¦ \frac{1}{\mathrm{e}} ¦ \exp(-1)
+e^{-1} != e ¦ -e
+\sqrt{1+\frac{\sqrt{6}}{3}} == \sqrt{\frac{3+\sqrt6}{3}}
+\sqrt{1+\frac{\sqrt{6}}{3}} != \sqrt{1+\sqrt{6}}
+\frac{100!}{2^{50}} == 100!/2^{50}
+\frac{100!}{2^{50}} != 100!
+10\sqrt{10} == 10^{1.5} ¦ 10^{3/2}
+10\sqrt{10} != 31.62
+\sqrt{3}\pi == \pi\sqrt3 ¦ \pi \sqrt{3}
+\sqrt{3}\pi != \sqrt{3\pi}
+-2 == \sqrt[3]{-8} ¦ (-8)^{1/3}
+-2 != 2
+\frac12 == \sin 30^\circ ¦ \cos\frac{\pi}{3}
+\frac12 != \sin 30 ¦ \cos 60
+2 == \log 100 ¦ \lg 100 ¦ \log_2 4 ¦ \ln e^2
+2 != \ln 100
+-1 == e^{i\pi} ¦ i^2
+-1 != i
+\sqrt{2} == \sqrt{2} \approx 1.414 ¦ x=\sqrt{2}\approx 1.41 ¦ \frac{2}{\sqrt{2}} = \sqrt{2}
+\sqrt{2} != \sqrt{2} \approx 1.5 ¦ \sqrt{2} = 1.414 ¦ 1.414
+
+# expressions
+x\ln x == x\ln(x) ¦ \ln(x)x
+x\ln x != \ln x^2 ¦ x+\ln x
+2\ln x == 2lnx ¦ \ln x^2
+2\ln x != 2\ln y
+\overrightarrow{AB} == \vec{AB}
+\overrightarrow{AB} != \overrightarrow{BA}
+n^{100} == n^{99}\cdot n ¦ (n^{50})^2
+n^{100} != n^{101} ¦ n^{100}+1
+x^2+3x+2 == (x+1)(x+2) ¦ x^2 + 3x + 2 ¦ 2+3x+x^2 ¦ x^{2}+3x+2 ¦ x\cdot x+3x+2 ¦ y=x^2+3x+2 ¦ f(x)=x^2+3x+2
+x^2+3x+2 != x^2+3x+1 ¦ x^2+2x+2 ¦ y^2+3y+2 ¦ 6 ¦ x^2+3x+2.0000001 ¦ x^2-3x+2 ¦ x
+2k == k+k ¦ 2 \cdot k ¦ k2
+2k != 2n ¦ 2 ¦ k ¦ 2K ¦ 3k
+\frac{n(n+1)}{2} == n(n+1)/2 ¦ \frac{1}{2}n(n+1) ¦ \frac{n^2+n}{2} ¦ \binom{n+1}{2} ¦ 0.5n^2+0.5n
+\frac{n(n+1)}{2} != n(n-1)/2 ¦ n(n+1) ¦ \frac{m(m+1)}{2}
+\binom{2n}{n} == \frac{(2n)!}{(n!)^2} ¦ \frac{(2n)!}{n!n!} ¦ C_{2n}^n ¦ \dbinom{2n}{n}
+\binom{2n}{n} != \binom{2n}{n-1} ¦ \frac{(2n)!}{n!}
+\lfloor\frac{2 n-1}{5}\rfloor == \left\lfloor \frac{2n-1}{5} \right\rfloor
+\lfloor\frac{2 n-1}{5}\rfloor != \frac{2n-1}{5} ¦ \lceil\frac{2 n-1}{5}\rceil
+4 \cdot(-3)^{n-1} == -\frac43 (-3)^n ¦ 4(-3)^{n-1}
+4 \cdot(-3)^{n-1} != 4 \cdot 3^{n-1} ¦ (-12)^{n-1}
+\cot x == \frac{\cos x}{\sin x} ¦ \frac{1}{\tan x} ¦ \cot(x)
+\cot x != \tan x ¦ \cot y
+ab+ab^{2}+b == b(1+a+ab) ¦ ab^2+ab+b
+ab+ab^{2}+b != ab+ab^2
+\frac{v_{0}}{10} == v_0/10 ¦ 0.1v_0
+\frac{v_{0}}{10} != v_1/10 ¦ v/10
+\sin^2 x == 1-\cos^2 x ¦ (\sin x)^2 ¦ \sin^{2}x
+\sin^2 x != \sin x^2 ¦ \sin 2x
+\frac{\pi}{2} - 2\alpha == \pi/2-2α ¦ \frac{\pi-4\alpha}{2}
+\frac{\pi}{2} - 2\alpha != \frac{\pi}{2} - 2\beta ¦ \frac{\pi}{2} - \alpha
+a^{6} == a^6 ¦ (a^2)^3 ¦ a^{2\cdot3}
+a^{6} != a^5 ¦ 6a
+k\left(4 k^{2}+k-1\right) / 2 == \frac{k(4k^2+k-1)}{2}
+k\left(4 k^{2}+k-1\right) / 2 != \frac{k(4k^2+k-1)}{4}
+f(x)=\frac{1}{x} == f(x)=1/x ¦ \frac1x ¦ x^{-1} ¦ y=\frac{1}{x}
+f(x)=\frac{1}{x} != f(x)=x ¦ x
+\lfloor\frac{2 n-1}{5}\rfloor != \lfloor\frac{2 n+1}{5}\rfloor ¦ \lfloor\frac{2 n}{5}\rfloor
+\lfloor\frac{2 n-1}{5}\rfloor != \lfloor\frac{2 n-1}{4}\rfloor
+x+1 == \frac{x^2-1}{x-1}
+x+1 != x+1+10^{-9}
+|x| == \sqrt{x^2}
+|x| != x
+
+# named values
+x=5 == 5 ¦ 5=x ¦ x = 5. ¦ x = \boxed{5} ¦ $x=5$
+x=5 != y=5 ¦ x=6 ¦ 6 ¦ x ¦ x=x
+5 == x=5 ¦ n = 5 ¦ AB = 5 ¦ a+b=5 ¦ k=5 ¦ \angle A = 5 ¦ Area = 5 ¦ S=2+3=5
+5 != 5=6 ¦ x=5=6 ¦ x+1=5+1 ¦ x-5=0 ¦ x=6
+M=2^{N-2}+1 == 2^{N-2}+1 ¦ M = 1+2^{N-2}
+M=2^{N-2}+1 != 2^{N-1}+1
+C(h)=4h+4 == 4h+4 ¦ C(h)=4(h+1) ¦ C=4h+4
+C(h)=4h+4 != 4h
+x+1 == f^{-1}(x)=x+1 ¦ \frac{dy}{dx}=x+1
+x+1 != x-1
+f(x)=x+1 == y=x+1 ¦ f=x+1
+f(x)=x+1 != g(x)=x+1 ¦ f(z)=x+1
+
+# tuples
+(1,2) == (1, 2) ¦ \left(1,2\right) ¦ (1.0, \frac{4}{2}) ¦ \langle 1,2\rangle ¦ x=1, y=2
+(1,2) != (2,1) ¦ [1,2] ¦ [1,2) ¦ \{1,2\} ¦ 1 ¦ (1,2,3) ¦ (1,3) ¦ 12
+(-\frac{1}{2}, \frac{7}{2}) == (-0.5,3.5) ¦ (-1/2, 7/2)
+(-\frac{1}{2}, \frac{7}{2}) != (1/2,7/2)
+$(1,1), (3,2)$ == (3,2),(1,1) ¦ (1,1) and (3,2) ¦ \{(1,1),(3,2)\}
+$(1,1), (3,2)$ != (1,1) ¦ (1,1),(2,3) ¦ 1,1,3,2
+(2,251,252) == (2, 251, 252)
+(2,251,252) != (2,252,251) ¦ 2251252
+(45^{\circ}, 60^{\circ}) == (45,60) ¦ (45°,60°)
+(45^{\circ}, 60^{\circ}) != (60,45)
+\left( 3, \frac{\pi}{2} \right) == (3,\pi/2)
+\left( 3, \frac{\pi}{2} \right) != (3,\pi)
+(1,2) == (x,y)=(1,2)
+(1,2) != (x,y)=(2,1)
+(1.41,2.24) == (\sqrt{2},\sqrt{5})
+(1.41,2.24) != (\sqrt{5},\sqrt{2}) ¦ (1.4,2.2)
+
+# intervals
+(0,3] == (0,2]\cup(1,3] ¦ \{x \in \mathbb{R} \mid 0<x\le 3\}
+(0,3] != (0,2]\cup(2,3) ¦ (0,1)\cup(1,3]
+(3,\infty) == x>3 ¦ 3<x ¦ (3, +\infty) ¦ x \in (3,\infty) ¦ \{x \mid x>3\} ¦ \{x|x>3\} ¦ \{x: x>3\} ¦ (3,∞)
+(3,\infty) == \left(3,\infty\right) ¦ x\in\left(3,+\infty\right)
+(3,\infty) != x<3 ¦ x\ge3 ¦ [3,\infty) ¦ 3 ¦ (-\infty,3) ¦ (2,\infty) ¦ (3,4) ¦ x \neq 3
+(-\infty, 2) \cup (3, \infty) == (3,\infty)\cup(-\infty,2) ¦ x<2 \text{ or } x>3 ¦ (-∞,2)∪(3,∞)
+(-\infty, 2) \cup (3, \infty) == (-\infty,2) U (3,\infty) ¦ x<2, x>3
+(-\infty, 2) \cup (3, \infty) != (-\infty,2) ¦ (-\infty,2]\cup(3,\infty) ¦ (2,3)
+[-1,-\frac{1}{2}] == [-1,-0.5] ¦ -1\le x\le -\frac12
+[-1,-\frac{1}{2}] != (-1,-0.5) ¦ [-1,0.5]
+x \in [-2,7] == [-2,7] ¦ -2\le x\le7 ¦ -2 \leq x \leq 7 ¦ \{x|-2\leqslant x\leqslant 7\}
+x \in [-2,7] != (-2,7) ¦ [-2,7)
+(-\infty, 0) \cup\{1\}. == \{1\}\cup(-\infty,0)
+(-\infty, 0) \cup\{1\}. != (-\infty,0) ¦ 1
+(-\infty, 0)\cup(0,1)\cup(1,+\infty) == (-\infty,0)\cup(0,1)\cup(1,\infty) ¦ \mathbb{R}\setminus\{0,1\}
+(-\infty, 0)\cup(0,1)\cup(1,+\infty) != \mathbb{R} ¦ (-\infty,\infty)
+\{x|-2\leq x < 1\} == [-2,1) ¦ -2\le x<1 ¦ x\in[-2,1)
+\{x|-2\leq x < 1\} != (-2,1] ¦ [-2,1]
+1/3<x<7 == (\frac13,7) ¦ \frac{1}{3}<x<7 ¦ 7>x>1/3
+1/3<x<7 != (1/3,8)
+k \geqslant 2 == k\ge2 ¦ k>=2 ¦ [2,\infty) ¦ k\geq 2
+k \geqslant 2 != k>2 ¦ n \ge 2
+\mathbb{R} == (-\infty,\infty) ¦ \mathbb R ¦ all real numbers
+\mathbb{R} != (0,\infty)
+[0,1)\cup(1,2] == 0 \leq x \leq 2, x \neq 1 ¦ 0\le x<1 \text{ or } 1<x\le 2
+[0,1)\cup(1,2] != [0,2]
+(1,3) == x > 1 and x < 3 ¦ 1<x<3
+(1,3) != x>1 ¦ x<3
+[3,5) \cup (5,\infty) == x≥3且x≠5
+
+# equations
+y=3-2x == 2x+y=3 ¦ y = -2x+3 ¦ 2x+y-3=0 ¦ 4x+2y=6 ¦ 3-2x ¦ 3-2x=y ¦ 2x + y = 3.
+y=3-2x != y=3+2x ¦ 2x+y=4 ¦ y=3-2z ¦ 0=0 ¦ x=x ¦ y=y ¦ 3
+\frac{x^{2}}{4}+\frac{y^{2}}{3}=1 == 3x^2+4y^2=12 ¦ \frac{y^2}{3}+\frac{x^2}{4}=1 ¦ x^2/4+y^2/3=1
+\frac{x^{2}}{4}+\frac{y^{2}}{3}=1 != \frac{x^{2}}{3}+\frac{y^{2}}{4}=1 ¦ 1 ¦ 3x^2+4y^2=1
+y=\pm\sqrt{3}x == y=\sqrt3x, y=-\sqrt3x ¦ y = \pm \sqrt{3} x
+y=\pm\sqrt{3}x != y=\sqrt3 x
+5x - 7y + 11z + 4 = 0 == -5x+7y-11z-4=0 ¦ 5x-7y+11z=-4
+5x - 7y + 11z + 4 = 0 != 5x-7y+11z-4=0
+200(1+x)^2=401 == 200(x+1)^{2}=401 ¦ 401=200(1+x)^2
+200(1+x)^2=401 != 200(1+x)=401
+b > a > c == c<a<b ¦ b>a>c
+b > a > c != a>b>c ¦ c>a>b
+x+2y>3 == 2x+4y>6 ¦ 3<x+2y
+x+2y>3 != x+2y<3 ¦ x+2y\ge3
+
+# units
+5\text{ cm}^2 == 5平方厘米 ¦ 5 sq cm ¦ 5 square centimeters
+5\text{ cm}^2 != 5平方米 ¦ 5立方厘米
+2.5 \text{ N} \cdot \text{m} == 2.5
+2.5 \text{ N} \cdot \text{m} != 2.6
+15\mbox{ cm}^2 == 15 ¦ 15 cm^2 ¦ 15\text{ cm}^2 ¦ 15\,\text{cm}^{2} ¦ 15cm²
+15\mbox{ cm}^2 != 16 ¦ 15 cm^3 ¦ 16 cm^2
+5 cm == 5 ¦ 5\text{ cm} ¦ 5cm ¦ 5\,\mathrm{cm} ¦ 5 centimeters
+5 cm != 5 m ¦ 6 cm ¦ 5 km
+5 == 5 cm ¦ 5 apples ¦ 5个 ¦ 5\text{ m/s}^2 ¦ 5 dollars ¦ \$5 ¦ $5$ dollars ¦ 5\% ¦ 5 hours ¦ 5米 ¦ 5 元 ¦ 5人 ¦ 5 m
+5 == 5 m/s^2 ¦ 5 \, \text{m/s} ¦ 5\text{ square units} ¦ 5 miles per hour
+5 != 5 million ¦ 5 or so ¦ 5万 ¦ 5 more than that ¦ 5m ¦ 5 plus
+70^\circ == 70 ¦ 70° ¦ 70 degrees ¦ 70^{\circ} ¦ 70\text{ degrees} ¦ 70度 ¦ 70 ^\circ ¦ 70\degree
+70^\circ != 71 ¦ 7^\circ ¦ 70^0
+\$36 == 36 ¦ $36 ¦ 36 dollars ¦ \$36.00 ¦ 36\text{ dollars}
+\$36 != 37 ¦ 3.6
+\$32,\!348 == 32348 ¦ $32,348
+\$32,\!348 != 32349
+5.4 \text{ cents} == 5.4 ¦ 5.4 cents
+5.4 \text{ cents} != 5.5
+36\sqrt{7}cm^{3} == 36\sqrt7 ¦ 36\sqrt{7}\text{ cm}^3
+36\sqrt{7}cm^{3} != 36\sqrt{5}
+576\pi\;m^{2} == 576\pi ¦ 576\pi \text{ m}^2
+576\pi\;m^{2} != 576
+145 == 145 degrees
+27 == 27 \mathrm{~cm} ¦ 27\text{ years old} ¦ 27th ¦ 27^{\text{th}} ¦ \$27 ¦ 27 m/s
+27 != 27^{th}+1
+\frac{\pi}{6} == 30^\circ
+\frac{\pi}{6} != 30
+20^\circ C == 20 ¦ 20°C ¦ 20^{\circ}\text{C}
+20^\circ C != 21
+
+# percent
+p\% == p\%
+p\% != q\%
+50\% == 50% ¦ 50 ¦ 0.5 ¦ 1/2 ¦ 50 percent
+50\% != 5 ¦ 0.05 ¦ 500 ¦ 5%
+17.5% == 17.5 ¦ 0.175 ¦ 17.5\%
+17.5% != 1.75 ¦ 17 ¦ 18%
+50 == 50% ¦ 50\%
+50 != 0.5 ¦ 5000
+0.5 == 50% ¦ 1/2
+0.5 != 50 ¦ 0.5% ¦ 5
+\frac13 == 33\frac{1}{3}\%
+\frac13 != 33\%
+
+# matrices
+(1,2) == \begin{pmatrix}1&2\end{pmatrix} ¦ \begin{pmatrix}1\\2\end{pmatrix}
+(1,2) != \begin{pmatrix}2&1\end{pmatrix}
+x=1,y=2 == \begin{cases}x=1\\y=2\end{cases}
+x=1,y=2 != \begin{cases}x=2\\y=1\end{cases}
+\begin{cases}x & x>0\\-x & x\le 0\end{cases} == \begin{cases}-x & x\le 0\\x & x>0\end{cases}
+\begin{cases}x & x>0\\-x & x\le 0\end{cases} != \begin{cases}x & x<0\\-x & x\ge 0\end{cases}
+\begin{pmatrix} -1 & 0 \\ 0 & -1 \end{pmatrix} == \begin{bmatrix}-1&0\\0&-1\end{bmatrix}
+\begin{pmatrix} -1 & 0 \\ 0 & -1 \end{pmatrix} == \left(\begin{array}{cc}-1&0\\0&-1\end{array}\right)
+\begin{pmatrix} -1 & 0 \\ 0 & -1 \end{pmatrix} == \begin{pmatrix}-1&0\\0&-1\\\end{pmatrix} ¦ [[-1,0],[0,-1]]
+\begin{pmatrix} -1 & 0 \\ 0 & -1 \end{pmatrix} != \begin{pmatrix}1&0\\0&-1\end{pmatrix}
+\begin{pmatrix} -1 & 0 \\ 0 & -1 \end{pmatrix} != \begin{pmatrix}-1\\0\\0\\-1\end{pmatrix} ¦ -1
+\begin{pmatrix} -1/3 \\ 2/3 \\ 5/3 \end{pmatrix} == \begin{pmatrix}-\frac13\\\frac23\\\frac53\end{pmatrix}
+\begin{pmatrix} -1/3 \\ 2/3 \\ 5/3 \end{pmatrix} == (-\frac13,\frac23,\frac53)
+\begin{pmatrix} -1/3 \\ 2/3 \\ 5/3 \end{pmatrix} != \begin{pmatrix} -1/3 & 2/3 & 5/3 \end{pmatrix}
+\begin{pmatrix} -1/3 \\ 2/3 \\ 5/3 \end{pmatrix} != \begin{pmatrix}2/3\\-1/3\\5/3\end{pmatrix}
+
+# complex
+2i == \sqrt{-4} ¦ 2\sqrt{-1}
+2i != -2i ¦ 2 ¦ \sqrt{4}
+1+2i == i(2-i) ¦ 2i+1 ¦ 1+2\mathrm{i} ¦ 1 + 2i
+1+2i != 1-2i ¦ 2+i ¦ 3 ¦ 1+2k
+-i == \frac{1}{i} ¦ i^3 ¦ -\mathrm{i}
+-i != i ¦ -1
+7-\sqrt{5 \mathrm{i}} == 7-\sqrt{5i}
+7-\sqrt{5 \mathrm{i}} != 7-\sqrt{5}i
+
+# scientific
+3e8 == 3\times 10^8 ¦ 300000000 ¦ 3\cdot10^{8} ¦ 3×10^8 ¦ 3*10^8 ¦ 3E8 ¦ 3 · 10⁸ ¦ 3.0\times10^8
+3e8 != 3e9 ¦ 3 ¦ 38 ¦ 3.1e8
+1.6\times 10^{-19} == 1.6e-19 ¦ 1.602\times10^{-19} ¦ 1.6 \times 10^{-19} \text{ C}
+1.6\times 10^{-19} != 0 ¦ 0.0 ¦ 1.6e-18 ¦ 1.7e-19 ¦ 2e-19 ¦ 1.6 ¦ 16
+6.02e23 == 6.022 \times 10^{23}
+6.02e23 != 6.03e23 ¦ 6e23
+
+# bases
+101_3 == 101_{3} ¦ 101 ¦ 101_{\text{three}}
+101_3 != 101_2 ¦ 10 ¦ 102_3
+2516_8 == 2516_{8} ¦ 2516
+2516_8 != 1358 ¦ 2516_9
+101 != 101_2 ¦ 5
+101_3 != 101_10
+25 == 25_{10}
+25 != 25_8
+
+# ratios and times
+1:2:3 == 2:4:6
+1:2:3 != 1:2:4 ¦ 1:2 ¦ 1/2
+1:2 == 2:4 ¦ 1/2 ¦ 0.5 ¦ 1 : 2 ¦ 1\colon 2
+1:2 != 2:1 ¦ 1:3 ¦ 12 ¦ 1,2
+3:30 p.m. == 3:30 pm ¦ 3:30 ¦ 3:30 PM ¦ 3:30\text{ p.m.}
+3:30 p.m. != 3:30 am ¦ 3:31 pm ¦ 3.5
+5am == 5 am ¦ 5:00 am ¦ 5 a.m.
+5am != 5 pm ¦ 6am
+
+# sets
+\{1,3,5\} == \{5,3,1\} ¦ 1,3,5 ¦ {1,3,5} ¦ \left\{1,3,5\right\}
+\{1,3,5\} != \{1,3\} ¦ 135 ¦ [1,5]
+\{-2\} == -2
+\{-2\} != 2 ¦ \{-2,2\}
+\emptyset == ∅ ¦ \varnothing ¦ \{\} ¦ no solution
+\emptyset != 0 ¦ \{0\}
+\{x|x=3k,k\in \mathbb{Z}\} == \{x \mid x=3k, k \in \mathbb{Z}\}
+\{x|x=3k,k\in \mathbb{Z}\} != \{x|x=2k,k\in \mathbb{Z}\}
+\{1,2,3,4\} == \{1,3\}\cup\{2,4\}
+\{1,2,3,4\} != \{1,3\}
+
+# text
+\text{east} == east ¦ East ¦ \text{East} ¦ EAST ¦ the east
+\text{east} != west ¦ not east ¦ seat ¦ east or west ¦ northeast
+\text{Evelyn} == Evelyn ¦ \mathrm{Evelyn} ¦ evelyn
+\text{Evelyn} != Navin
+Purple == purple ¦ \text{purple}
+Purple != red
+\text{ellipse} == ellipse ¦ an ellipse ¦ Ellipse.
+\text{ellipse} != circle
+\text{a necessary but not a sufficient condition} == necessary but not sufficient condition
+\text{a necessary but not a sufficient condition} != a sufficient but not a necessary condition
+Yes == yes ¦ \text{Yes} ¦ YES
+Yes != no
+\infty == +\infty ¦ ∞ ¦ infinity
+\infty != -\infty ¦ 1
+Tuesday == \text{Tuesday}
+Tuesday != Monday
+Quadrant I == quadrant I
+Quadrant I != Quadrant II
+平行 == \text{平行}
+平行 != 不平行 ¦ 垂直
+Odd == odd
+Odd != even
+I,II,III == I, II, III ¦ III, II, I
+I,II,III != I, II ¦ I, II, IV
+"""
+
+
+def table():
+    kind = ""
+    for line in TABLE.strip().splitlines():
+        kind = line[2:] if line.startswith("# ") else kind
+        found = re.match(r"(.+?) (==|!=) (.*)", line)
+        if found and not line.startswith("# "):
+            yield from ((kind, found[1], answer, found[2] == "==") for answer in found[3].split(" ¦ "))
+
+
+CASES = list(table())
+GOLDS = list(dict.fromkeys(gold for _, gold, _, _ in CASES))
+
+
+@pytest.mark.parametrize("kind", dict.fromkeys(kind for kind, *_ in CASES))
+def test_pairs(kind):
+    wrong = [(g, a, want) for k, g, a, want in CASES if k == kind and is_equiv(a, g) is not want]
+    assert wrong == []
+
+
+def test_answers_count_the_same_in_a_box_and_after_a_closing_phrase():
+    for _, gold, answer, want in CASES:
+        assert verify(rf"Hence \boxed{{{answer}}}.", gold) is want or answer.count("{") != answer.count("}"), (
+            gold,
+            answer,
+        )
+    assert verify("The answer is $\\frac12$.", "0.5") and verify("#### 1,234", "1234") and verify("答案是 B。", "B")
+
+
+# Extraction: (response, answer).
+EXTRACTED = [
+    (r"\boxed{4}, then \boxed{5}.", "5"),
+    (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+    (r"\boxed{\{1,2\}}", r"\{1,2\}"),
+    (r"\fbox{5}", "5"),
+    (r"$\boxed 5$", "5"),
+    (r"\boxed  {5}", "5"),
+    (r"\boxed{\boxed{5}}", r"\boxed{5}"),
+    (r"\boxed{12}\text{ cm}", "12"),
+    (r"\boxed{5} and the rest \boxed{6", "5"),
+    (r"\boxed{6", None),
+    (r"\boxed{5}, or \boxed{}", None),
+    (r"\boxed{ }", None),
+    (r"$\boxed{1}$, $\boxed{2}$", "1, 2"),
+    (r"\boxed{A} and \boxed{C}", "A, C"),
+    (r"$x=\boxed{1}$, $y=\boxed{2}$", "1, 2"),
+    (r"\boxed{17} or \boxed{18}", "17, 18"),
+    (r"\boxed{5}, \boxed{5}", "5"),
+    (r"\boxed{5}. So \boxed{6}", "6"),
+    ("\\boxed{5}\n\\boxed{6}", "6"),
+    (r"\boxed{3}, since \boxed{4} is not", "4"),
+    (r"<think>\boxed{4}</think>\boxed{5}", "5"),
+    (r"<think>\boxed{4}</think>", None),
+    (r"<think>\boxed{4}", None),
+    (r"\boxed{4}</think>\boxed{5}", "5"),
+    (r"\boxed{4}</think> so", None),
+    (r"\boxed{5}<think>\boxed{6}</think>", "5"),
+    ("The answer is 5.", "5"),
+    ("The answer is 3.14.", "3.14"),
+    (r"The final answer is $\frac{1}{2}$.", r"$\frac{1}{2}$"),
+    ("the answer is: 5", "5"),
+    ("so the answer is 5 because 5 is prime", "5"),
+    ("The correct answer is (C).", "(C)"),
+    ("The answer is A. 5 apples", "A"),
+    ("答案是5。", "5"),
+    ("答案为：5", "5"),
+    ("故选：C", "C"),
+    ("#### 42", "42"),
+    ("Answer: B", "B"),
+    ("**Final Answer**: 5", "5"),
+    ("5 + 7 = 12", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize("response, answer", EXTRACTED)
+def test_extraction(response, answer):
+    assert extract_answer(response) == answer
+
+
+def test_a_bare_last_number_counts_only_on_request():
+    for response, answer in (("so 5 and 7", "7"), ("it is 1,234.", "1,234"), ("x = 3/4.", "3/4"), ("nothing", None)):
+        assert extract_answer(response) is None
+        assert extract_answer(response, last_number=True) == answer
+    assert verify("so 7", "7", last_number=True) and not verify("so 7", "7")
+    assert extract_answer(r"\boxed{5} of 7", last_number=True) == "5"
+
+
+def test_hacks_are_not_rewarded():
+    gold = "17"
+    for response in (
+        r"<think>\boxed{17}</think> I do not know", r"\boxed{17} \boxed{18}", r"\boxed{17} or \boxed{18}",
+        r"\boxed{17}. No: \boxed{18}", r"\boxed{16, 17, 18}", r"\boxed{17 \text{ or } 18}", r"\boxed{[0, 100]}",
+        r"\boxed{x}", r"\boxed{\text{the answer}}", r"\boxed{}", r"\boxed{17", "17", "17 17 17", r"\boxed{5=17}",
+        r"\boxed{\{15,16,17\}}", r"\boxed{\text{not } 17}", r"\boxed{17?}", r"\boxed{16 < x < 18}", r"\boxed{17 \pm 1}",
+        "The answer is one of 15, 16, 17", r"\boxed{17}\n\boxed{18}", r"\boxed{\text{See above: } 17, 18}",
+    ):  # fmt: skip
+        assert not verify(response, gold), response
+
+
+# Properties.
+
+
+def test_every_gold_is_its_own_answer_and_understood():
+    for gold in GOLDS:
+        assert is_equiv(gold, gold) and verify(rf"\boxed{{{gold}}}", gold), gold
+        assert understood(gold), gold
+
+
+def test_symmetric_where_neither_side_rounds():
+    for _, gold, answer, want in CASES:
+        lenient = [re.search(r"\d\.\d|%|percent|_", side) for side in (gold, answer)]  # decimals, percent, bases
+        if not any(lenient):
+            assert is_equiv(gold, answer) is want, (gold, answer)
+
+
+REWRITES = {
+    "dollars": lambda a: f"${a}$" if "$" not in a else a,
+    "brackets": lambda a: rf"\({a}\)" if "$" not in a else a,
+    "full stop": lambda a: a + ("" if a.endswith(".") else "."),
+    "dfrac": lambda a: a.replace(r"\frac", r"\dfrac"),
+    "spaces": lambda a: f"  {a} ",
+    "display": lambda a: r"\displaystyle " + a,
+    "minus": lambda a: a.replace("-", "−"),
+    "pi": lambda a: a.replace(r"\pi", "π"),
+    "unreduced": lambda a: re.sub(
+        r"\\frac\{(\d+)\}\{(\d+)\}", lambda m: rf"\frac{{{3 * int(m[1])}}}{{{3 * int(m[2])}}}", a
+    ),
+    "slash": lambda a: re.sub(r"(?<![\d ])\\frac\{(\d+)\}\{(\d+)\}", r"(\1/\2)", a),
+    "said": lambda a: f"The answer is {a}",
+}
+
+
+@pytest.mark.parametrize("name", REWRITES)
+def test_rewrites_that_people_make_are_accepted(name):
+    for gold in GOLDS:
+        if gold[-1] not in "!." or name != "full stop":
+            assert is_equiv(REWRITES[name](gold), gold), (REWRITES[name](gold), gold)
+
+
+def mutations(gold):
+    for digits in list(re.finditer(r"\d+", gold))[:4]:
+        for other in (str(int(digits[0]) + 1), digits[0] + "7"):
+            yield gold[: digits.start()] + other + gold[digits.end() :]
+    yield from (gold + ", 3", gold + " or 7", "not " + gold, gold + "?", "7" + gold)
+    for old, new in (
+        ("<", ">"),
+        ("(", "["),
+        (")", "]"),
+        (r"\sqrt", r"\sqrt[3]"),
+        (r"\pi", "e"),
+        ("x", "z"),
+        ("+", "-"),
+    ):
+        if old in gold:
+            yield gold.replace(old, new, 1)
+
+
+def test_mutations_that_change_the_value_are_refused():
+    accepted = [(m, g) for g in GOLDS for m in mutations(g) if m != g and is_equiv(m, g)]
+    assert accepted == []
+
+
+def test_random_rationals_are_compared_exactly():
+    rng = random.Random(0)
+    for _ in range(500):
+        a, b, k = rng.randint(-(10**9), 10**9), rng.randint(1, 10**9), rng.randint(2, 99)
+        assert is_equiv(rf"\frac{{{a * k}}}{{{b * k}}}", f"{a}/{b}") and not is_equiv(
+            f"{a}/{b}", f"{a * k + 1}/{b * k}"
+        )
+        assert is_equiv(rf"{a}\sqrt{{{b * k * k}}}", rf"{a * k}\sqrt{{{b}}}")
+        assert not is_equiv(rf"{a}\sqrt{{{b * k * k + 1}}}", rf"{a * k}\sqrt{{{b}}}") or a == 0
+        assert is_equiv(f"{a:,}", str(a)) and not is_equiv(str(a + 1), str(a))
+
+
+def test_bad_golds_raise_nothing_and_take_only_the_same_text():
+    for gold in (r"\frac{1}{", "145solution:", "((", r"\sum_{k}", "5 +"):
+        assert not understood(gold)
+        assert is_equiv(gold, gold) and is_equiv(f" {gold} ", gold)
+        assert not is_equiv("5", gold) and not is_equiv("", gold) and not is_equiv(gold + "1", gold)
+    for empty in ("", " ", "\n"):
+        assert not understood(empty)
+        assert not is_equiv(empty, empty) and not verify(r"\boxed{}", empty) and not is_equiv("5", empty)
+    assert not is_equiv(None, "5") and not is_equiv("5", None) and extract_answer(None) is None
+
+
+# Inputs that hang, crash or fill the memory of other checkers.
+MANY = 20_000
+HOSTILE = [
+    "9^9^9", "9^{9^{9^9}}", "2^{100000000}", "10^{10^{10}}", "(((((9!)!)!)!)!)", "999999999!", "9!!!!!!!!!",
+    "1e999999999",
+    "(1+\\sqrt2)^{999999}", "e^{e^{e^{e^{e^e}}}}", "\\sin(10^{100})", "\\binom{1000000}{500000}", "1500!" * 300,
+    "3^{999}/5^{999}" * 130, "+".join(f"\\frac{{1}}{{{p}}}" for p in range(1001, 1150)), "x^{1000}" * 200,
+    "+".join(f"{i}^{{0.{i}}}" for i in range(100, 250)), "\\arctan" * 200 + "1", "i^{i^{i^i}}" * 100,
+    "9" * MANY, "9" * 1900, "1" + "0" * 999 + ".5", "0." + "3" * 1900, "0.\\overline{" + "3" * 1900 + "}",
+    "(" * MANY, "(" * 900 + "5" + ")" * 900, "{" * MANY, "\\left(" * 150 + "5" + "\\right)" * 150, "|" * 1900,
+    "\\frac" * MANY, "\\sqrt" * MANY, "\\sqrt{" * 200 + "5" + "}" * 200, "-" * MANY + "5x", "\\pm" * 600 + "1x",
+    "^".join("2" * 900), "+".join("1" * 900), "1/" * 900 + "1", ",".join("1" * 900), "<".join("1" * 900),
+    "=".join(["5"] * 400 + ["6"]), "5%%%%%%", "5" + "%" * 1900, "x" + "'" * 1900, "x_{" * 300 + "1" + "}" * 300,
+    ",".join(f"(1,{i})" for i in range(250)), "\\cup".join(f"({i},{i + 1})" for i in range(200)), "A," * 900,
+    "\\begin{pmatrix}" + "&".join("1" * 900) + "\\end{pmatrix}", "\\begin{pmatrix}" * 100, "\\begin{cases}" * 100,
+    "\\boxed{" * MANY, "\\boxed{" * MANY + "5" + "}" * MANY, "\\boxed" * MANY, "<think>" * MANY, "</think>" * MANY,
+    "the answer is " * MANY, "####" * MANY, "\\" * MANY, "$" * MANY, "\x00" * 100, "\ud800\udfff", "\u202e5x\u202c",
+    "\ufdfa" * 1900, "½" * 1900, "²" * 1900, "①" * 1900, "\u0300" * 1900, "1 000 " * 300, "1,000," * 300, "2e-1" * 450,
+    "__import__('os').system('sleep 9')", "exec('while True: pass')", "5 if True else 6", "\\input{/etc/passwd}",
+]  # fmt: skip
+
+
+def test_hostile_answers_are_false_without_an_exception_and_in_bounded_work(monkeypatch):
+    graders = []
+    made = verifier.Grader.__init__
+
+    def spy(self, *args, **kwargs):
+        made(self, *args, **kwargs)
+        graders.append(self)
+
+    monkeypatch.setattr(verifier.Grader, "__init__", spy)
+    for text in HOSTILE:
+        for gold in ("5", "x^2+1", "1,2", "A"):
+            assert is_equiv(text, gold) is False and is_equiv(gold, text) is False, (text[:50], gold)
+            assert verify(text, gold) is False and verify(rf"\boxed{{{text}}}", gold) is False, (text[:50], gold)
+    assert min(grader.left for grader in graders) > -(10**6)  # the last step before the budget is spent is bounded, too
+
+
+def test_nesting_needs_little_of_the_interpreter_stack():
+    code = "import sys, verifier; sys.setrecursionlimit(500); verifier.is_equiv('-(1+2' * 300 + ')' * 300, '5'); " \
+        "print(verifier.is_equiv('-(1+2' * 28 + ')' * 28, '-(2+1' * 28 + ')' * 28))"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=verifier.__file__[:-11])
+    assert done.stdout == "True\n", done.stderr
+
+
+# Fuzz: 3,000 texts from fixed seeds. The bound on one verdict is generous, for busy machines.
+PIECES = [
+    *"0123456789+-*/^_=<>(){}[]|,.;:!%&'$ abxyzeinfC",
+    *r"\frac \sqrt \left \pi \text{ \pm \cup \in \infty \{ \}".split(),
+]
+PIECES += r"\sin \log \binom ^\circ \le 10,000 \begin{pmatrix} \end{pmatrix} \\ \overline and or cm ½ ² √ 个 、".split()
+
+
+def fuzz(rng):
+    made = rng.randrange(4)
+    if made == 0:
+        return bytes(rng.randrange(256) for _ in range(rng.randrange(60))).decode("latin-1")
+    if made == 1:
+        return "".join(chr(rng.choice((rng.randrange(128), rng.randrange(0x10FFFF)))) for _ in range(rng.randrange(40)))
+    if made == 2:
+        return "".join(rng.choice(PIECES) for _ in range(rng.randrange(40)))
+    gold = rng.choice(GOLDS)
+    return gold[: rng.randrange(len(gold) + 1)]
+
+
+def test_fuzz_finds_no_exception_no_true_and_nothing_slow():
+    rng, unrelated = random.Random(0), r"7919\sqrt{104729}+\frac{1}{6571}"
+    for _ in range(3000):
+        text, began = fuzz(rng), time.perf_counter()
+        assert is_equiv(text, unrelated) is False and is_equiv(unrelated, text) is False, text
+        assert verify(text, unrelated, last_number=True) is False and isinstance(understood(text), bool), text
+        assert not text.strip() or is_equiv(text, text)
+        assert isinstance(is_equiv(text, rng.choice(GOLDS)), bool)
+        assert time.perf_counter() - began < 1.0, text
+
+
+def test_verdicts_do_not_depend_on_order_or_threads():
+    cases = CASES[::7]
+    wanted = [want for *_, want in cases]
+    verdicts = {}
+
+    def grade(name):
+        order = list(range(len(cases)))
+        random.Random(name).shuffle(order)
+        found = {i: is_equiv(cases[i][2], cases[i][1]) for i in order}
+        verdicts[name] = [found[i] for i in range(len(cases))]
+
+    threads = [threading.Thread(target=grade, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(verdicts.values()) == [wanted] * 4
+
+
+def test_a_long_response_costs_in_proportion_to_its_length(monkeypatch):
+    seen = []
+    braces = verifier.BRACES
+
+    class Counting:
+        def finditer(self, text):
+            for token in braces.finditer(text):
+                seen.append(token.end() - token.start())
+                yield token
+
+    monkeypatch.setattr(verifier, "BRACES", Counting())
+    for piece in (r"\boxed{", r"\boxed{5} ", "{}", r"\boxed", string.printable):
+        seen.clear()
+        extract_answer(piece * 1000)
+        assert sum(seen) <= len(piece) * 1000  # every character at most once
