@@ -47,10 +47,14 @@ def equal_groups(rewards, group_size):
     return R.amax(1) == R.amin(1)
 
 
-def token_logprobs(logits, targets):
-    """log p(target) and entropy (nats), both float32 of shape [...], from logits [..., V] and targets [...] int64."""
+def token_logprobs(logits, targets, entropy=True):
+    """log p(target) and entropy (nats), both float32 of shape [...], from logits [..., V] and targets [...] int64.
+
+    entropy=False gives 0 for the entropy, and saves a third of the time.
+    """
     logp = logits.float().log_softmax(-1)  # [..., V]
-    return logp.gather(-1, targets[..., None])[..., 0], -(logp.exp() * logp).sum(-1)
+    chosen = logp.gather(-1, targets[..., None])[..., 0]
+    return chosen, -(logp.exp() * logp).sum(-1) if entropy else torch.zeros_like(chosen)
 
 
 def token_weights(mask, normalise, tokens, responses, max_new_tokens):

@@ -53,12 +53,12 @@ class Policy(nn.Module):
         cap = getattr(config, "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
-    def forward(self, ids, attention, targets=None, cache=None, temperature=1.0):
+    def forward(self, ids, attention, targets=None, cache=None, temperature=1.0, entropy=True):
         """ids [b, L] are the last L of the positions that attention [b, L + cached] knows; 0 marks padding.
 
         Without targets: (logits [b, V] of the next token, its state [b, D]). With targets [b, T], the last T tokens of
         ids: (log-probs [b, T], entropies [b, T], states [b, T, D]), the first two float32 at `temperature`, 0 on
-        padding; never are all the logits [b, T, V] in memory.
+        padding; never are all the logits [b, T, V] in memory. entropy=False: entropies are 0, and cost nothing.
         """
         positions = (attention.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         out = self.lm.base_model(
@@ -71,17 +71,17 @@ class Policy(nn.Module):
             return self.logits(final[:, -1]), seen[:, -1]
         before = slice(-targets.shape[1] - 1, -1)  # the state before a token predicts it
         real = attention[:, -targets.shape[1] :].bool()  # [b, T]
-        values = self.token_logprobs(final[:, before][real], targets[real], temperature)
+        values = self.token_logprobs(final[:, before][real], targets[real], temperature, entropy)
         return *(v.new_zeros(real.shape).masked_scatter(real, v) for v in values), seen[:, before].clone()
 
-    def token_logprobs(self, states, targets, temperature):
+    def token_logprobs(self, states, targets, temperature, entropy=True):
         """grpo.token_logprobs of targets [n] given final states [n, D]: LOGITS numbers at a time, forward and backward.
 
         The backward pass computes each piece's logits again instead of keeping them (activation checkpointing).
         """
 
         def piece(states, targets):
-            return token_logprobs(self.logits(states) / temperature, targets)
+            return token_logprobs(self.logits(states) / temperature, targets, entropy)
 
         rows = max(1, LOGITS // self.lm.get_output_embeddings().weight.shape[0])
         if len(targets) <= rows:

@@ -357,7 +357,9 @@ def update(s, rollout, A, old_logp, ref_logp):
         for i in range(rounds):
             chosen, part = parts[min(i, len(parts) - 1)]
             r = part.mask.shape[1]
-            logp, entropy, _ = s.policy(part.ids, part.attention, targets=part.responses, temperature=c.temperature)
+            logp, entropy, _ = s.policy(
+                part.ids, part.attention, part.responses, temperature=c.temperature, entropy=c.entropy_coef > 0
+            )
             used = learned[chosen, :r] & (i < len(parts))
             weights = token_weights(used, c.normalise, tokens, len(rows) * s.world.size, c.max_new_tokens)
             a = A[chosen] if A.dim() == 1 else A[chosen, :r]

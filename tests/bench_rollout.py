@@ -46,8 +46,8 @@ def main():
                 pad_token_id=eos,
             )  # fmt: skip
         made = ids[:, padded["input_ids"].shape[1] :]
-        ended = (made == eos).cumsum(1) - (made == eos).long() > 0 if stops else torch.zeros_like(made, dtype=torch.bool)
-        return (~ended).sum().item()
+        ends = (made == eos).long()
+        return (ends.cumsum(1) - ends == 0).sum().item() if stops else made.numel()
 
     print(f"{torch.get_num_threads()} threads, {args.prompts} prompts x {args.samples} samples, {args.repeats} repeats")
     print(f"{'case':<8}{'ours tokens/s':>16}{'generate tokens/s':>20}{'median ratio':>14}{'range':>16}")

@@ -12,8 +12,20 @@ import torch
 
 import eval as evaluation  # `eval` is also a builtin
 from data import Problem
-from eval import Protocol, batches, compare, evaluate, interval, main, majority, paper_n, pass_at_k
-from eval import read_samples, summarise, write_samples
+from eval import (
+    Protocol,
+    batches,
+    compare,
+    evaluate,
+    interval,
+    main,
+    majority,
+    paper_n,
+    pass_at_k,
+    read_samples,
+    summarise,
+    write_samples,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOCOL = Protocol(template="plain", n=3, temperature=1.0, top_p=1.0, max_new_tokens=20, seed=0, batch=12, stride=4)

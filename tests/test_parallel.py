@@ -6,7 +6,6 @@ import torch
 import parallel
 from parallel import checkpoint_template, checkpoints, clean, load_state, save_checkpoint
 
-
 WORLD = parallel.World(0, 1, torch.device("cpu"))
 
 

@@ -31,14 +31,16 @@ def test_every_command_names_a_file_and_options_that_exist(command, monkeypatch)
         name, options = words[script], words[script + 1 :]
         assert (ROOT / name).exists()
         if name == "train.py":
-            import train
             from transformers import HfArgumentParser
+
+            import train
 
             config, rest = HfArgumentParser(train.Config).parse_args_into_dataclasses(options, True)
             assert not rest and train.fill(config)
         elif name == "eval.py":
-            import eval as evaluation
             from transformers import HfArgumentParser
+
+            import eval as evaluation
 
             assert not HfArgumentParser(evaluation.Config).parse_args_into_dataclasses(options, True)[1]
         else:
