@@ -27,7 +27,7 @@ from torch.utils.checkpoint import checkpoint
 from grpo import token_logprobs
 
 SLACK = 1 / 8  # share of finished rows in a batch from which on they leave it: leaving costs a copy of the cache
-ROOM = 64  # tokens that the cache grows by
+ROOM = 16  # tokens that the cache grows by
 LOGITS = 2**25  # logits in float32 at a time where log-probs are asked for: 128 MiB, and some copies
 
 
@@ -178,8 +178,8 @@ def reserve_room(cache):
             if self.room is None or n + new > self.room.shape[-2]:
                 b, heads, _, d = self.keys.shape
                 self.room = self.keys.new_empty(2, b, heads, n + new + ROOM, d)
-                self.room[..., :n, :] = torch.stack([self.keys, self.values])
-            self.room[..., n : n + new, :] = torch.stack([key_states, value_states])
+                self.room[0, ..., :n, :], self.room[1, ..., :n, :] = self.keys, self.values
+            self.room[0, ..., n : n + new, :], self.room[1, ..., n : n + new, :] = key_states, value_states
             self.keys, self.values = self.room[..., : n + new, :]
             return self.keys, self.values
 
