@@ -196,7 +196,8 @@ def _metrics(hidden, mask, chunk, t, stride, window, method):
     length = mask.sum(1)
     h, finite = _helmert(hidden[chunk[:, None], _tail_rows(mask, length, t)], length)
     if window is None or t <= window:
-        m = _block_ranks(h, [*range(stride, t - 1, stride), t - 1], method)  # a last, partial stride ends at ER
+        prefixes = range(stride, t - 1, stride) if t > 2 * stride else ()  # one prefix alone says nothing
+        m = _block_ranks(h, [*prefixes, t - 1], method)  # a last, partial stride ends at ER
         return torch.stack([m[:, -1], *_changes(m, (length - 1) // stride)]), finite | (length == 0)
     er = _block_ranks(h, [t - 1], method)[:, 0]
     h, _ = _helmert(hidden[chunk[:, None], _tail_rows(mask, length, window)], length)
