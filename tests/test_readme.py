@@ -48,6 +48,14 @@ def test_every_command_names_a_file_and_options_that_exist(command, monkeypatch)
             assert module.parse(options) if options else module.main  # without options there is nothing to misspell
 
 
+def test_every_function_and_test_that_the_readme_names_exists():
+    functions = re.findall(r"`(rank|shaping|grpo|rollout|verifier|train)\.(\w+)`", README)
+    tests = re.findall(r"`(tests/\w+\.py)::(\w+)`", README)
+    assert len(functions) > 10 and len(tests) > 7
+    for file, name in [(f"{module}.py", name) for module, name in functions] + tests:
+        assert name == "py" or f"def {name}(" in (ROOT / file).read_text(), f"{file} has no {name}"
+
+
 def worked_response(folder=ROOT / "toy_base"):
     """The lines of the README's example: from the text of a response to its shaped advantage."""
     from parallel import load_model
