@@ -187,13 +187,13 @@ UNICODE = str.maketrans(
         "∅emptyset √sqrt ⟨langle ⟩rangle ℝR ∘circ"
     ).split() for c, name in [(pair[0], pair[1:])]}
     | {"、": ", ", "，": ", ", "。": ".", "∣": "|", "′": "'", "’": "'"}
-    | {"°": r"^\circ ", "∛": r"\sqrt[3] ", "¢": " cents"}
+    | {"°": r"^\circ ", "∛": r"\sqrt[3] ", "¢": " cents", "∠": r"\angle ", "△": r"\triangle "}
 )  # fmt: skip
 
 # LaTeX that says nothing about the value; that turns what follows into words; and other spellings of one thing.
 SKIPPED = set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr middle displaystyle textstyle limits boxed fbox mathbf bf it "
-    "boldsymbol mathit mathcal mathsf quad qquad hline triangle angle hat bar tilde underline , ; ! : $ ( ) [ ] # @ &"
+    "boldsymbol mathit mathcal mathsf ensuremath quad qquad hline triangle angle hat bar tilde underline , ; ! : $ ( ) [ ] # @ &"
     .split()
 ) | {" "}  # fmt: skip
 TEXTS = set("text mathrm mbox textrm textbf textit textnormal rm hbox operatorname mathop".split())
@@ -211,7 +211,7 @@ MULTIPLES = {"hundred": 100, "dozen": 12, "thousand": 10**3, "million": 10**6, "
              "千": 10**3, "万": 10**4, "百万": 10**6, "亿": 10**8}  # fmt: skip
 NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 NAMES = _table(
-    r"\pi pi; \infty infinity inf; \sqrt sqrt; \cup cup; \theta theta; \alpha alpha; \beta beta; : to; % percent; "
+    r"\pi pi; \infty infinity inf oo; \sqrt sqrt; \cup cup; \theta theta; \alpha alpha; \beta beta; : to; % percent; "
     r"\degree degree degrees deg 度; , and or 和 或 及 或者 且"
 )
 # One name for each spelling of a unit. Any longer word after a number counts as a unit, too, but for those of NO_UNIT.
@@ -246,9 +246,28 @@ STYLE = re.compile(
     r"\\(?:text|mathrm|mbox|textrm|textbf|textit|mathbf|boldsymbol|rm|bf|boxed|displaystyle|left|right|[,;!: ]|quad)"
     r"(?![a-z])"
 )
-HEAD = re.compile(  # f(x), f^{-1}(x), (x,y), dy/dx, x1
+HEAD = re.compile(  # f(x), f^{-1}(x), (x,y); f(2), P(X=1), f(x)_{\max}; dy/dx, x1, \max, \lim_{x\to0}f(x), |A\cap B|
     r"(?:\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?)?\([a-z](?:,[a-z])*\)|\\frac\{d[a-z]\}\{d[a-z]\}"
-    r"|[a-z][0-9]"
+    r"|[fghFGPED](?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?\(.+\)(?:_\{?\\?(?:max|min)\}?)?|[a-z]_\{?\\?(?:max|min)\}?"
+    r"|[a-z][0-9]|\\?(?:max|min)|\\lim_.+|\|[^|]+\\c[au]p[^|]+\|"
+)
+# What is written in more than one way.
+REWRITES = [(re.compile(pattern), to) for pattern, to in (
+    (r"\\(?:left|right)\s*\.", ""),
+    (r"\\(?:text)?color\s*\{\w+\}", ""),
+    (r"\{([^{}]*)\\choose(?![a-z])([^{}]*)\}", r"\\binom{\1}{\2}"),
+    (r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}", r"\\frac{\1}{\2}"),
+    (r"\\dot\s*\{?([0-9])\}?([0-9]*)\\dot\s*\{?([0-9])\}?", r"\\overline{\1\2\3}"),
+    (r"\\dot\s*\{?([0-9])\}?", r"\\overline{\1}"),
+    (r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}([^{}]*)\}",
+     r"\\text{\1/\2}\3"),
+    (r"^(?:\\text\s*\{)?(?:US|USD|EUR|GBP|INR|Rs\.?|RMB|CNY|\\pounds|\\euro)\s*\}?\s*(?=\\?\$|[0-9])", ""),
+)]  # fmt: skip
+SPACED = re.compile(r"\\math(?:bf|rm)\s*\{\s*[0-9](?:\s[0-9])+\s*\}")  # \mathbf{1 8}, as some data sets have it
+SYSTEM = re.compile(r"(\\\{\s*)?\\begin\{(array|aligned|align\*?|gathered)\}(?:\{[^{}]*\})?(.*?)\\end\{\2\}", re.S)
+CONDITION = re.compile(  # k \in Z, at the end
+    r"(?<![\s,(])[\s,(]*(?:\\q?quad[\s(]*)?(?<![A-Za-z\\])([a-z])\s*(?:\\in|∈)\s*(?:\\mathbb\s*)?\{?\s*([ZN])\s*\}?"
+    r"((?:_|\^)?[+*])?\s*\)?(?=(?:\\right|\\[})\]]|[\s.$])*$)"
 )
 TIME = re.compile(r"(\d{1,2})(?::(\d\d))?\s*([ap])\.?\s?m\.?", re.I | re.A)
 LABELS = re.compile(r"(?:\(\d{1,2}\)[,;\s]*){2,}", re.A)  # ①③④, once the circles are gone
@@ -388,7 +407,10 @@ class Parser:
 
     def head(self):
         """The left side of f(x) = .., (x, y) = .. or Area = .., as one symbol; None where there is none."""
-        ahead = next((i for i in range(1, 16) if self.text(i) == "=" or self.kind(i) == "end"), 0)
+        ahead = level = 0
+        while ahead < 15 and self.kind(ahead) != "end" and (level or self.text(ahead) != "="):
+            level += {"(": 1, ")": -1}.get(self.text(ahead), 0)
+            ahead += 1
         tokens = self.tokens[self.at : self.at + ahead] if self.text(ahead) == "=" else []
         name = "".join(t.text for t in tokens)
         if not tokens or not HEAD.fullmatch(name) and any(t.kind not in ("word", "unit") for t in tokens):
@@ -447,6 +469,8 @@ class Parser:
                 factors.append(_number(MULTIPLES[self.take()]))
             elif self.side_by_side():
                 factors.append(self.power())
+            elif len(factors) == 2 and factors[0].kind == "symbol" and factors[1].kind == "tuple":
+                return Node("relation", tuple(factors), ("=",))  # P(1,2)
             else:
                 return _mul(factors)
 
@@ -648,7 +672,7 @@ class Parser:
         self.bars = outer
         self.depth -= 1
         if name:
-            return Node("builder", items, name)
+            return Node("builder", items[:1] if len(items) == 1 else (Node("list", items),), name)
         if opening == r"\{" or opening == "{" and len(items) > 1:
             return Node("set", items)
         if len(items) > 1 and opening in ("(", "[", r"\langle"):
@@ -726,6 +750,9 @@ def readings(text):
     text = _latex(text)
     if r"\begin" not in text:
         text = ESCAPED_TWICE.sub(r"\\", text)
+    for pattern, to in REWRITES:
+        text = pattern.sub(to, text)
+    text = SYSTEM.sub(_system, SPACED.sub(lambda m: re.sub("[^0-9]", "", m[0]), text))
     text = ORDINAL.sub(" th", CIRCLED.sub(r"(\1)", text)).replace("**", "^")
     text = TIMES_TEN.sub(r"\\times ", text).replace(">=", r"\ge ").replace("<=", r"\le ").replace("==", "=")
     text = BLACKBOARD.sub(lambda m: r"\R " if m[1] == "R" else " " + m[1], text)
@@ -737,6 +764,7 @@ def readings(text):
     if found and (not product or plain.lower() in ("no", "on", "yes")):
         return found
     text = SPLIT_DIGITS.sub(lambda m: re.sub("[^0-9]", "", m[0]), text)
+    text = re.sub(r"(?<=[0-9])\{,\}(?=[0-9])", ".", text)  # 3{,}5, a decimal comma
     ways = [text]
     if THOUSANDS.search(text):
         ways = list(dict.fromkeys([THOUSANDS.sub(_one_number, text), text.replace(",", ", ")]))
@@ -750,6 +778,14 @@ def readings(text):
         except Unreadable:
             continue
     return found or [Node("text", (), plain)]
+
+
+def _system(match):
+    r"""Equations one below the other, after a brace, as cases."""
+    brace, name, rows = match.groups()
+    if name == "array" and not brace:
+        return match[0]
+    return r"\begin{cases}" + (rows if name == "array" else rows.replace("&", "")) + r"\end{cases}"
 
 
 def _one_number(match):
@@ -1122,6 +1158,8 @@ class Grader:
             return self.percent(p, g)
         if "unit" in kinds:
             return self.unit(p, g)
+        if "builder" in kinds:
+            return self.builders(p, g)
         if "relation" in kinds:
             return self.relations(p, g)
         if "text" in kinds:
@@ -1165,6 +1203,14 @@ class Grader:
             p, g = (_radians(n) if name else n for n, name in ((p, p_name), (g, g_name)))
         return (p_name == g_name or not p_name or not g_name) and self.equal(p, g)
 
+    def builders(self, p, g):
+        r"""\{x \mid x=3k, k \in Z\} is its condition, if that has the same letter."""
+        if (found := self.intervals_equal(p, g)) is not None:
+            return found
+        (p_name, p), (g_name, g) = ((n.value, n.items[0]) if n.kind == "builder" else ("", n) for n in (p, g))
+        names = {p_name, g_name} - {""}
+        return len(names) == 1 and names <= self.letters(p) & self.letters(g) and self.equal(p, g)
+
     def bases(self, p, g):
         """For a gold in a base, its digits alone will do; base 10 is no base."""
         if g.kind == "base":
@@ -1202,7 +1248,8 @@ class Grader:
         """Each answer has its partner: in order if one side is a tuple, else in any."""
         if "tuple" in (p.kind, g.kind):
             ordered, other = (p, g) if p.kind == "tuple" else (g, p)
-            return other.kind == "list" and ordered.value == "()" and self.each(p.items, g.items)
+            plain = ordered.value == "()" or ordered.value == "[]" and len(ordered.items) > 2  # and no interval
+            return other.kind == "list" and plain and self.each(p.items, g.items)
         if len(ps) != len(gs) or len(ps) > 40:
             return self.each(ps, gs)
         rest = list(gs)
@@ -1236,7 +1283,7 @@ class Grader:
     # Relations: x = 5 is 5 under a name, x > 3 an interval; other equations are equal up to a factor.
 
     def relations(self, p, g):
-        named_p, named_g = self.assigned(p), self.assigned(g)
+        named_p, named_g = self.assigned(p, _is_quantity), self.assigned(g, _is_name)
         if not named_p or not named_g:
             return False
         (p_name, p_value), (g_name, g_value) = named_p, named_g
@@ -1248,14 +1295,14 @@ class Grader:
             return False
         return all(any(self.same_atom(a, b) for b in _atoms(g)) for a in _atoms(p))
 
-    def assigned(self, node):
+    def assigned(self, node, is_name):
         """(name, what is said to have it); ("", node) if nothing is named; None for a contradiction or an x = x."""
         if node.kind != "relation" or not set(node.value) <= {"=", r"\approx", r"\in"}:
             return "", node
         parts = node.items
-        if len(parts) == 2 and _is_name(parts[-1]) and not _is_name(parts[0]):  # 5 = x
+        if len(parts) == 2 and is_name(parts[-1]) and not is_name(parts[0]):  # 5 = x
             parts = parts[::-1]
-        named = _is_name(parts[0])
+        named = is_name(parts[0])
         values = parts[1:] if named else parts
         known = [v for v in values if not self.letters(v)]
         if parts[0] == parts[-1] and len(known) < len(parts):
@@ -1311,7 +1358,7 @@ class Grader:
             found = [(x, x, True, True) for x in ends] if None not in ends else None
         elif node.kind == "union":
             found = self.unite(node.items)
-        elif node.kind == "builder" and len(node.items) == 1:
+        elif node.kind == "builder":
             name, found = self.intervals(node.items[0]) or ("", None)
             found = found if name in ("", node.value) else None
         elif node.kind == "relation":
@@ -1412,17 +1459,23 @@ def _choose(node, sign):
 
 
 def _is_name(node):
-    r"""x, f(x), AB, a-b, P(A), \sin A: letters and no number."""
+    r"""x, f(x), AB, P(A), \sin A: letters and no number."""
     if node.kind == "symbol":
         return node.value != r"\pi"
-    items = [item.items[0] if item.kind == "neg" and node.kind == "add" else item for item in node.items]
-    return node.kind in ("add", "mul", "call") and all(map(_is_name, items))
+    return node.kind in ("mul", "call") and all(map(_is_name, node.items))
+
+
+def _is_quantity(node):
+    r"""A name, or what a question can ask for: a-b, a^2+b^2, a/b, AB:BC. As a gold, x+y=5 is a line, and 5 is not."""
+    if node.kind == "power":
+        return node.items[0].kind == "symbol" and _is_integer(node.items[1])
+    return _is_name(node) or node.kind in ("add", "neg", "inverse", "mul", "ratio") and all(map(_is_quantity, node.items))
 
 
 def _name(node):
     if node.kind == "symbol":
         return node.value
-    return f"{node.kind} {node.value}[" + ",".join(map(_name, node.items)) + "]"
+    return f"{node.kind} {node.value}[" + ",".join(map(_name, node.items)) + "]"  # of what is no name: equal to itself
 
 
 def _names_agree(a, b):
@@ -1521,6 +1574,10 @@ def is_equiv(prediction, gold):
         return p[0] == g[0] and (not p[1] or not g[1] or is_equiv(p[1], g[1]))
     if p and p[1] and is_equiv(p[1], gold) or g and g[1] and is_equiv(prediction, g[1]):
         return True
+    conditions = [CONDITION.search(side) for side in (prediction, gold)]
+    if any(conditions):  # k \in Z may be left out, but not changed
+        to = "" if None in conditions else r", \1 \\in \2\3"
+        prediction, gold = CONDITION.sub(to, prediction), CONDITION.sub(to, gold)
     try:
         with localcontext(DIGITS):
             pairs = [(a, b) for b in readings(gold) for a in readings(prediction)]
