@@ -1283,7 +1283,7 @@ class Grader:
     # Relations: x = 5 is 5 under a name, x > 3 an interval; other equations are equal up to a factor.
 
     def relations(self, p, g):
-        named_p, named_g = self.assigned(p, _is_quantity), self.assigned(g, _is_name)
+        named_p, named_g = self.assigned(p, self.is_quantity), self.assigned(g, _is_name)
         if not named_p or not named_g:
             return False
         (p_name, p_value), (g_name, g_value) = named_p, named_g
@@ -1314,6 +1314,16 @@ class Grader:
         if not named and len(known) < len(values):
             return "", node
         return _name(parts[0]) if named else "", known[0] if known else values[-1]
+
+    def is_quantity(self, node):
+        """A name, or what a question may ask for: a^2+b^2, a/b, AB:BC. But as a gold, x+y=5 is a line, and no 5."""
+
+        def made_of_letters(n):
+            if n.kind == "power":
+                return n.items[0].kind == "symbol" and _is_integer(n.items[1])
+            return _is_name(n) or n.kind in ("add", "neg", "inverse", "mul", "ratio") and all(map(made_of_letters, n.items))
+
+        return _is_name(node) or made_of_letters(node) and len(self.letters(node)) > 1
 
     def same_atom(self, a, b):
         """f = 0 and g = 0, or f > 0 and g > 0: equal if f / g is constant (and positive)."""
@@ -1463,13 +1473,6 @@ def _is_name(node):
     if node.kind == "symbol":
         return node.value != r"\pi"
     return node.kind in ("mul", "call") and all(map(_is_name, node.items))
-
-
-def _is_quantity(node):
-    r"""A name, or what a question can ask for: a-b, a^2+b^2, a/b, AB:BC. As a gold, x+y=5 is a line, and 5 is not."""
-    if node.kind == "power":
-        return node.items[0].kind == "symbol" and _is_integer(node.items[1])
-    return _is_name(node) or node.kind in ("add", "neg", "inverse", "mul", "ratio") and all(map(_is_quantity, node.items))
 
 
 def _name(node):
