@@ -54,19 +54,24 @@ WORK = 100_000  # steps of one verdict, a step being about a microsecond
 # or `and` are a list, never "either one"); a closing phrase (the answer is X, 答案是X, Answer: X, #### X); the last
 # number, if the caller asks for it. What stands in <think>..</think> is never seen.
 
-BRACES = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*(\{?)|\\(?:[A-Za-z]+|.)|[{}]", re.S)
+BRACES = re.compile(r"\\{1,2}(boxed|fbox)(?![A-Za-z])\s*(\{?)|\\(?:[A-Za-z]+|.)|[{}]", re.S)
 BARE = re.compile(r"[^\s{}$\\.,;]+")  # \boxed 5
-JOINT = re.compile(
-    r"[\s,，、;；$]*(?:\\(?:text|quad|[,; ()\[\]])|[{}$])*\s*(?:and|or|和|或|及|&)?[\s}$]*(?:\\[(\[]\s*)?"
-    r"(?:[A-Za-z](?:_?\d)?\s*=\s*)?\$?"
+JOINT = re.compile(  # between two boxes that make one answer: a comma, `and`, x =, the label of the next part
+    r"(?:[\s,，、;；.$&{}]|\\(?:text|q?quad|[,; ()\[\]]))*(and|or|和|或|及)?(?:[\s}$]|\\(?:q?quad|[,; (\[]))*"
+    r"((?:\([1-9a-e]\)|part [1-9a-e]:?)[\s$]*(?:\\[(\[]\s*)?)?(?:[A-Za-z](?:_?\d)?\s*=\s*)?\$?",
+    re.I,
 )
+SPECIAL = re.compile(r"<[|｜][^<>|｜]{1,40}[|｜]>|</?s>")  # <|im_end|>
 PHRASE = re.compile(
-    r"(?:answer[\s*_]*(?:is\b|[:：])|答案\s*[是为:：]|故选|####)[\s*_:：]*"
-    r"(?:(?:therefore|thus|simply|equal to)\b[\s:]*)?",
+    r"(?:answer[\s*_]*(?:(?:to|for|of)\s[^.\n]{1,60}?\s)?(?:is\b|[:：])|<answer>|final answer[*_:\s]*\n"
+    r"|correct (?:option|choice)[\s*_]*is\b|答案】|(?:答案|故|因此|所以|应)选择?|答案\s*[是为:：]|(?<![解回问])答[:：]|####)"
+    r"[\s*_:：]*(?:(?:therefore|thus|simply|equal to|approximately)\b[\s:]*)?",
     re.I,
 )
 DISPLAY = re.compile(r"\\\[(.*?)\\\]|\$\$(.*?)\$\$", re.S)
-CLAUSE_END = re.compile(r"[.。](?:\s|$)|。|,?\s(?:which|because|since|so)\s")
+CLAUSE_END = re.compile(
+    r"[.。](?:\s|$)|。|,?\s(?:which|because|since|so)\s|,\snot\s|</answer>|\s\((?!or\b|not\b|and\b|but\b)[a-z]{2,}\b"
+)
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?", re.A)
 
 
@@ -80,7 +85,7 @@ def extract_answer(text, last_number=False):
     """
     if not isinstance(text, str):
         return None
-    text = _outside_think(text)[-TAIL:]
+    text = SPECIAL.sub("\n", _outside_think(text)[-TAIL:])
     boxes = _boxes(text)
     if boxes:
         return _last_list(text, boxes)
@@ -108,8 +113,8 @@ def _boxes(text):
     boxes, opened = [], []  # opened: (where the box starts or None, where its content starts) of each open brace
     for token in BRACES.finditer(text):
         t = token[0]
-        if t.startswith(("\\boxed", "\\fbox")):
-            if token[1]:
+        if token[1]:
+            if token[2]:
                 opened.append((token.start(), token.end()))
             elif bare := BARE.match(text, token.end()):
                 boxes.append((token.start(), bare.end(), bare[0]))
@@ -129,7 +134,8 @@ def _last_list(text, boxes):
     parts = [boxes[-1][2]]
     for (_, end, content), (start, _, _) in zip(boxes[-2::-1], boxes[:0:-1]):
         gap = text[end:start]
-        if len(gap) > 40 or "\n" in gap or not JOINT.fullmatch(gap):
+        joint = JOINT.fullmatch(gap) if len(gap) <= 40 else None
+        if not joint or "\n" in gap and not (joint[1] or joint[2]):
             break
         parts.append(content)
     return ", ".join(dict.fromkeys(reversed(parts))) if parts[0] else None  # one answer boxed twice is one answer
@@ -248,7 +254,7 @@ STYLE = re.compile(
 )
 HEAD = re.compile(  # f(x), f^{-1}(x), (x,y); f(2), P(X=1), f(x)_{\max}; dy/dx, x1, \max, \lim_{x\to0}f(x), |A\cap B|
     r"(?:\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?)?\([a-z](?:,[a-z])*\)|\\frac\{d[a-z]\}\{d[a-z]\}"
-    r"|[fghFGPED](?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?\(.+\)(?:_\{?\\?(?:max|min)\}?)?|[a-z]_\{?\\?(?:max|min)\}?"
+    r"|[fghACDEFGP](?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?\(.+\)(?:_\{?\\?(?:max|min)\}?)?|[a-z]_\{?\\?(?:max|min)\}?"
     r"|[a-z][0-9]|\\?(?:max|min)|\\lim_.+|\|[^|]+\\c[au]p[^|]+\|"
 )
 # What is written in more than one way.
@@ -276,7 +282,9 @@ CIRCLED = re.compile(r"\\textcircled\s*\{([0-9]+)\}")
 TIMES_TEN = re.compile(r"(?<=[0-9])\s*x\s*(?=10\s*\^)")  # 3 x 10^8
 BLACKBOARD = re.compile(r"\\mathbb\s*\{?\s*([RZNQC])\s*\}?")
 ORDINAL = re.compile(r"\^\s*\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}(?:\s*\})?")
-LEAD = re.compile(r"\s*(?:the\s+)?(?:final\s+)?answer(?:\s+is|\s*[:=])\s*[:=]?|\s*(?:答案|answer)(?:是|为|：|:)", re.I)
+LEAD = re.compile(
+    r"\s*(\\text\s*\{)?\s*(?:(?:the\s+)?(?:final\s+)?answer(?:\s+is\b|\s*[:：=])\s*[:=]?|答案[是为:：])(\s*\})?", re.I
+)
 NOTHING = {"no solution", "no solutions", "no real solution", "no real solutions", "empty set", "无解", "空集"}
 EVERYTHING = {"all real numbers", "all reals", "全体实数"}
 
@@ -745,7 +753,9 @@ def _is_proper(node):
 
 def readings(text):
     """The ways to read an answer, as Nodes: never empty. Kind `text` is for what is not understood, or is words."""
-    text = LEAD.sub("", text, count=1).strip() if LEAD.match(text) else text.strip()
+    if lead := LEAD.match(text):
+        text = (r"\text{" if lead[1] and not lead[2] else "") + text[lead.end() :]
+    text = text.strip()
     text = text.strip(" *") if text.startswith("*") else text
     text = _latex(text)
     if r"\begin" not in text:
@@ -1250,6 +1260,8 @@ class Grader:
             ordered, other = (p, g) if p.kind == "tuple" else (g, p)
             plain = ordered.value == "()" or ordered.value == "[]" and len(ordered.items) > 2  # and no interval
             return other.kind == "list" and plain and self.each(p.items, g.items)
+        if p.kind == "list" and gs == (g,):  # 3/4 or 0.75, which is the same
+            return all(self.equal(one, g) for one in ps)
         if len(ps) != len(gs) or len(ps) > 40:
             return self.each(ps, gs)
         rest = list(gs)
