@@ -1260,7 +1260,7 @@ class Grader:
             ordered, other = (p, g) if p.kind == "tuple" else (g, p)
             plain = ordered.value == "()" or ordered.value == "[]" and len(ordered.items) > 2  # and no interval
             return other.kind == "list" and plain and self.each(p.items, g.items)
-        if p.kind == "list" and gs == (g,):  # 3/4 or 0.75, which is the same
+        if p.kind == "list" and gs == (g,) and len(set(ps)) == len(ps) < 4:  # 3/4 or 0.75, which is the same
             return all(self.equal(one, g) for one in ps)
         if len(ps) != len(gs) or len(ps) > 40:
             return self.each(ps, gs)
