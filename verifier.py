@@ -72,6 +72,7 @@ DISPLAY = re.compile(r"\\\[(.*?)\\\]|\$\$(.*?)\$\$", re.S)
 CLAUSE_END = re.compile(
     r"[.。](?:\s|$)|。|,?\s(?:which|because|since|so)\s|,\snot\s|</answer>|\s\((?!or\b|not\b|and\b|but\b)[a-z]{2,}\b"
 )
+OPTIONS = re.compile(r"(?<![A-Za-z])[A-J](?=[.:、]\s)")
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?", re.A)
 
 
@@ -145,7 +146,9 @@ def _clause(text):
     """The first clause of what follows "the answer is"."""
     display = DISPLAY.match(text)
     line = (display[1] or display[2] or "") if display else text.split("\n", 1)[0]
-    return CLAUSE_END.split(line, maxsplit=1)[0].strip(" *_`") or None
+    if len(set(OPTIONS.findall(line))) < 2:  # all of "A. 5 B. 6"
+        line = CLAUSE_END.split(line, maxsplit=1)[0]
+    return line.strip(" *_`") or None
 
 
 # Parse. Unicode becomes LaTeX, LaTeX becomes tokens, and a descent over the tokens, level by level
@@ -214,7 +217,7 @@ RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\ne", r"\in", r"\approx"}
 CLOSING = {"(": ")]", "[": "])", "{": "}", r"\{": r"\}", r"\langle": r"\rangle", r"\lfloor": r"\rfloor",
            r"\lceil": r"\rceil", "|": "|"}  # fmt: skip
 MULTIPLES = {"hundred": 100, "dozen": 12, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
-             "千": 10**3, "万": 10**4, "百万": 10**6, "亿": 10**8}  # fmt: skip
+             "百": 100, "千": 10**3, "万": 10**4, "百万": 10**6, "亿": 10**8}  # fmt: skip
 NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 NAMES = _table(
     r"\pi pi; \infty infinity inf oo; \sqrt sqrt; \cup cup; \theta theta; \alpha alpha; \beta beta; : to; % percent; "
@@ -235,7 +238,8 @@ NO_UNIT = set(
     "fourth fifth sixth eighth tenth hundredth thousandth more less least most about above below between from "
     "with without maybe probably either neither plus minus double twice whatever where when such that wrong "
     "correct right true false else otherwise approximately around exactly also possibly perhaps undefined "
-    "nothing anything 不 或 至 到 约 以 大 小".split()
+    "nothing anything none is are negative incorrect factorial tens lakh crore grand root 不 或 至 到 约 以 大 小 左 "
+    "多 余 折 成 十".split()
 )
 
 THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?!,?[0-9])")
@@ -1264,6 +1268,10 @@ class Grader:
             return all(self.equal(one, g) for one in ps)
         if len(ps) != len(gs) or len(ps) > 40:
             return self.each(ps, gs)
+        if (by_p := _by_name(ps)) and all(g.kind != "relation" for g in gs):  # x=1, y=2 for 1, 2
+            return self.each(ps, gs) or self.each(by_p, gs)
+        if (by_g := _by_name(gs)) and all(p.kind != "relation" for p in ps):
+            return self.each(ps, gs) or self.each(ps, by_g)
         rest = list(gs)
         for one in ps:
             partner = next((i for i, other in enumerate(rest) if self.equal(one, other)), None)
@@ -1491,6 +1499,12 @@ def _name(node):
     if node.kind == "symbol":
         return node.value
     return f"{node.kind} {node.value}[" + ",".join(map(_name, node.items)) + "]"  # of what is no name: equal to itself
+
+
+def _by_name(items):
+    """x=.., y=.. in the order of their letters; () if a letter comes twice, as in x_1=.., x_2=.., or there is none."""
+    names = [n.items[0].value[0] for n in items if n.kind == "relation" and n.value == ("=",) and n.items[0].kind == "symbol"]
+    return tuple(n for _, n in sorted(zip(names, items))) if 1 < len(names) == len(items) == len(set(names)) else ()
 
 
 def _names_agree(a, b):

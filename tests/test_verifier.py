@@ -334,6 +334,8 @@ x+2y>3 != x+2y<3 ¦ x+2y\ge3
 5 cm != 5 m ¦ 6 cm ¦ 5 km
 5 == 5 cm ¦ 5 apples ¦ 5个 ¦ 5\text{ m/s}^2 ¦ 5 dollars ¦ \$5 ¦ $5$ dollars ¦ 5\% ¦ 5 hours ¦ 5米 ¦ 5 元 ¦ 5人 ¦ 5 m
 5 == 5 m/s^2 ¦ 5 \, \text{m/s} ¦ 5\text{ square units} ¦ 5 miles per hour
+5 != 5 negative ¦ 5 tens ¦ 5百 ¦ 5左右 ¦ 5多 ¦ 5折 ¦ 5\text{ is incorrect} ¦ 5 factorial
+500 == 5百 ¦ 5 hundred
 5 != 5 million ¦ 5 or so ¦ 5万 ¦ 5 more than that ¦ 5m ¦ 5 plus
 70^\circ == 70 ¦ 70° ¦ 70 degrees ¦ 70^{\circ} ¦ 70\text{ degrees} ¦ 70度 ¦ 70 ^\circ ¦ 70\degree
 70^\circ != 71 ¦ 7^\circ ¦ 70^0
@@ -371,6 +373,10 @@ p\% != q\%
 
 # matrices
 x=1,y=2 == \left\{\begin{array}{l}x=1,\\y=2\end{array}\right. ¦ \left\{\begin{aligned}x&=1\\y&=2\end{aligned}\right.
+x=1,y=2 == 1,2 ¦ (1,2)
+x=1,y=2 != 2,1 ¦ (2,1) ¦ x=2,y=1 ¦ y=1,x=2
+1,2 == y=2,x=1 ¦ x_2=1,x_1=2
+1,2 != x=2,y=1
 x=1,y=2 == \begin{aligned}x&=1\\y&=2\end{aligned} ¦ y=2,x=1
 x=1,y=2 != \left\{\begin{array}{l}x=1,\\y=3\end{array}\right.
 (1,2) == \begin{pmatrix}1&2\end{pmatrix} ¦ \begin{pmatrix}1\\2\end{pmatrix}
@@ -549,6 +555,7 @@ EXTRACTED = [
     ("The answer is 5 (five).", "5"),
     ("The answer is 5 (or 6).", "5 (or 6)"),
     ("The answer is C, not D.", "C"),
+    ("Answer: A. 3 B. 4", "A. 3 B. 4"),
     ("The answer is approximately 5.", "5"),
     ("The answer is 5<|im_end|>", "5"),
     ("The answer is 5</s>", "5"),
@@ -600,7 +607,7 @@ def test_every_gold_is_its_own_answer_and_understood():
 
 def test_symmetric_where_neither_side_rounds():
     for _, gold, answer, want in CASES:
-        lenient = [re.search(r"\d\.\d|%|percent|_|a\+b=|a\^2\+b|a\}\{b|BD", side) for side in (gold, answer)]  # and bases, a+b=5
+        lenient = [re.search(r"\d\.\d|%|percent|_|a\+b=|a\^2\+b|a\}\{b|BD|y=5|y\^2=5", side) for side in (gold, answer)]  # and bases, a+b=5
         if not any(lenient):
             assert is_equiv(gold, answer) is want, (gold, answer)
 
