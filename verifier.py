@@ -63,9 +63,11 @@ JOINT = re.compile(  # between two boxes that make one answer: a comma, `and`, x
 )
 SPECIAL = re.compile(r"<[|｜][^<>|｜]{1,40}[|｜]>|</?s>")  # <|im_end|>
 PHRASE = re.compile(
-    r"(?:answer[\s*_]*(?:(?:to|for|of)\s[^.\n]{1,60}?\s)?(?:is\b|[:：])|<answer>|final answer[*_:\s]*\n"
-    r"|correct (?:option|choice)[\s*_]*is\b|答案】|(?:答案|故|因此|所以|应)选择?|答案\s*[是为:：]|(?<![解回问])答[:：]|####)"
-    r"[\s*_:：]*(?:(?:therefore|thus|simply|equal to|approximately)\b[\s:]*)?",
+    r"(?:\bans(?:wer)?[\s*_]*(?:(?:to|for|of)\s[^.\n]{1,60}?\s)?(?:is\b|equals\b|(?:must|should|would) be\b|[:：=])"
+    r"|<answer>|final answer[*_:\s]*\n|correct (?:option|choice)[\s*_]*(?:is\b|:)|choose(?: option)?(?=\s+[(*]*[A-J]\b)"
+    r"|答案[】\]]|答案(?:应该)?\s*(?:[是为:：]|等于)|正确(?:的)?选项[是为:：]|(?:答案|故|因此|所以|应)选择?"
+    r"|(?<!不)选择?(?=[\s:：*(]*[A-J])|(?<![解回问])答[:：]|####)"
+    r"[\s*_:：,]*(?:(?:therefore|thus|simply|just|indeed|equal to|approximately)\b[\s:,]*)?",
     re.I,
 )
 DISPLAY = re.compile(r"\\\[(.*?)\\\]|\$\$(.*?)\$\$", re.S)
@@ -148,7 +150,7 @@ def _clause(text):
     line = (display[1] or display[2] or "") if display else text.split("\n", 1)[0]
     if len(set(OPTIONS.findall(line))) < 2:  # all of "A. 5 B. 6"
         line = CLAUSE_END.split(line, maxsplit=1)[0]
-    return line.strip(" *_`") or None
+    return line.strip(" *_`\"“”") or None
 
 
 # Parse. Unicode becomes LaTeX, LaTeX becomes tokens, and a descent over the tokens, level by level
@@ -274,7 +276,7 @@ REWRITES = [(re.compile(pattern), to) for pattern, to in (
     (r"^(?:\\text\s*\{)?(?:US|USD|EUR|GBP|INR|Rs\.?|RMB|CNY|\\pounds|\\euro)\s*\}?\s*(?=\\?\$|[0-9])", ""),
 )]  # fmt: skip
 SPACED = re.compile(r"\\math(?:bf|rm)\s*\{\s*[0-9](?:\s[0-9])+\s*\}")  # \mathbf{1 8}, as some data sets have it
-SYSTEM = re.compile(r"(\\\{\s*)?\\begin\{(array|aligned|align\*?|gathered)\}(?:\{[^{}]*\})?(.*?)\\end\{\2\}", re.S)
+SYSTEM = re.compile(r"(\\\{\s*)?\\begin\{(array|matrix|aligned|align\*?|gathered)\}(?:\{[^{}]*\})?(.*?)\\end\{\2\}", re.S)
 CONDITION = re.compile(  # k \in Z, at the end
     r"(?<![\s,(])[\s,(]*(?:\\q?quad[\s(]*)?(?<![A-Za-z\\])([a-z])\s*(?:\\in|∈)\s*(?:\\mathbb\s*)?\{?\s*([ZN])\s*\}?"
     r"((?:_|\^)?[+*])?\s*\)?(?=(?:\\right|\\[})\]]|[\s.$])*$)"
@@ -289,7 +291,8 @@ ORDINAL = re.compile(r"\^\s*\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:st|nd|rd|th)\s
 LEAD = re.compile(
     r"\s*(\\text\s*\{)?\s*(?:(?:the\s+)?(?:final\s+)?answer(?:\s+is\b|\s*[:：=])\s*[:=]?|答案[是为:：])(\s*\})?", re.I
 )
-NOTHING = {"no solution", "no solutions", "no real solution", "no real solutions", "empty set", "无解", "空集"}
+NOTHING = {"no solution", "no solutions", "no real solution", "no real solutions", "no real roots", "empty set", "无解",
+           "无实数解", "空集"}  # fmt: skip
 EVERYTHING = {"all real numbers", "all reals", "全体实数"}
 
 
@@ -711,8 +714,10 @@ class Parser:
             self.raw()  # {cc}
         rows, row, sign = [], [], ""
         while sign != r"\end":
+            self.accept("if", "when", "for")
             row.append(self.statement())
-            self.accept(",")
+            if self.accept(",") and self.text() not in ("&", "\\\\", r"\end"):  # x, x > 0 for x & x > 0
+                continue
             sign = self.expect("&", "\\\\", r"\end")
             if sign != "&":
                 rows.append(Node("row", tuple(row)))
@@ -797,9 +802,9 @@ def readings(text):
 def _system(match):
     r"""Equations one below the other, after a brace, as cases."""
     brace, name, rows = match.groups()
-    if name == "array" and not brace:
+    if name in ("array", "matrix") and not brace:
         return match[0]
-    return r"\begin{cases}" + (rows if name == "array" else rows.replace("&", "")) + r"\end{cases}"
+    return r"\begin{cases}" + (rows.replace("&", "") if name[0] in "alg" and name != "array" else rows) + r"\end{cases}"
 
 
 def _one_number(match):
@@ -1262,6 +1267,8 @@ class Grader:
         """Each answer has its partner: in order if one side is a tuple, else in any."""
         if "tuple" in (p.kind, g.kind):
             ordered, other = (p, g) if p.kind == "tuple" else (g, p)
+            if other.kind == "set" and len(other.items) == 1:  # \{(1,2)\}
+                return self.equal(*(n.items[0] if n is other else n for n in (p, g)))
             plain = ordered.value == "()" or ordered.value == "[]" and len(ordered.items) > 2  # and no interval
             return other.kind == "list" and plain and self.each(p.items, g.items)
         if p.kind == "list" and gs == (g,) and len(set(ps)) == len(ps) < 4:  # 3/4 or 0.75, which is the same
@@ -1311,6 +1318,8 @@ class Grader:
             return True
         if (found := self.intervals_equal(p, g)) is not None:
             return found
+        if _has(p, "either") or _has(g, "either"):
+            return self.match(p, g, self.several(p) or (p,), self.several(g) or (g,))
         if p.kind != g.kind or len(p.items) != len(g.items):
             return False
         return all(any(self.same_atom(a, b) for b in _atoms(g)) for a in _atoms(p))

@@ -247,6 +247,8 @@ f(x)=x+1 == y=x+1 ¦ f=x+1
 f(x)=x+1 != g(x)=x+1 ¦ f(z)=x+1
 
 # tuples
+\{(1,2)\} == (1,2)
+\{(1,2)\} != (2,1) ¦ \{1,2\} ¦ \{(1,2),(2,1)\}
 (2,-3) == P(2,-3) ¦ P=(2,-3)
 (2,-3) != P(-3,2) ¦ 2(2,-3)
 P(2,-3) == (2,-3)
@@ -302,6 +304,8 @@ k \geqslant 2 != k>2 ¦ n \ge 2
 [3,5) \cup (5,\infty) == x≥3且x≠5
 
 # equations
+y=\pm\frac{3}{4}x == 3x\pm4y=0 ¦ 3x+4y=0, 3x-4y=0
+y=\pm\frac{3}{4}x != 4x\pm3y=0 ¦ 3x+4y=0
 x+y=5 == y=5-x
 x+y=5 != 5
 x^2+y^2=5 == y^2=5-x^2
@@ -372,6 +376,10 @@ p\% != q\%
 \frac13 != 33\%
 
 # matrices
+a_n=\begin{cases}1,&n=1\\2n,&n\ge2\end{cases} == a_n=\begin{cases}1,n=1\\2n,n\geq 2\end{cases}
+a_n=\begin{cases}1,&n=1\\2n,&n\ge2\end{cases} == \begin{cases}1&\text{if } n=1\\2n&\text{if }n\geq 2\end{cases}
+a_n=\begin{cases}1,&n=1\\2n,&n\ge2\end{cases} != \begin{cases}1,n=2\\2n,n\geq 2\end{cases}
+x=1,y=2 == \left\{\begin{matrix}x=1\\y=2\end{matrix}\right.
 x=1,y=2 == \left\{\begin{array}{l}x=1,\\y=2\end{array}\right. ¦ \left\{\begin{aligned}x&=1\\y&=2\end{aligned}\right.
 x=1,y=2 == 1,2 ¦ (1,2)
 x=1,y=2 != 2,1 ¦ (2,1) ¦ x=2,y=1 ¦ y=1,x=2
@@ -560,6 +568,16 @@ EXTRACTED = [
     ("The answer is 5<|im_end|>", "5"),
     ("The answer is 5</s>", "5"),
     ("<think>6</think><answer>5</answer>", "5"),
+    ("本题选D", "D"),
+    ("我不选D", None),
+    ("[答案]D", "D"),
+    ("正确选项为：D", "D"),
+    ("I choose D.", "D"),
+    ("The correct option: (D)", "(D)"),
+    ("The answer must be 5.", "5"),
+    ("answer = 5", "5"),
+    ("The answer is, therefore, 5.", "5"),
+    ('The answer is "5".', "5"),
     ("<answer>The answer is $5$ </answer>", "$5$"),
     (r"\\boxed{3}", "3"),
     ("\\[\n\\boxed{1}\n\\]\nor\n\\[\n\\boxed{2}\n\\]", "1, 2"),
