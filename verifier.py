@@ -509,7 +509,7 @@ class Parser:
         names = []
         while True:
             if self.kind() in ("unit", "word") or self.text() == r"\degree":
-                if self.text() in NO_UNIT or self.text()[0] in NO_UNIT:
+                if self.text() in NO_UNIT or self.text()[0] in NO_UNIT or len(self.text()) > 25:
                     raise Unreadable
                 power = {"sq": "^2", "cubic": "^3"}.get(self.text(), "") if self.kind(1) == "unit" else ""
                 self.at += 1 if power else 0
@@ -1326,7 +1326,7 @@ class Grader:
 
     def assigned(self, node, is_name):
         """(name, what is said to have it); ("", node) if nothing is named; None for a contradiction or an x = x."""
-        if node.kind != "relation" or not set(node.value) <= {"=", r"\approx", r"\in"}:
+        if node.kind != "relation" or not set(node.value) <= {"=", r"\approx"} and node.value != (r"\in",):
             return "", node
         parts = node.items
         if len(parts) == 2 and is_name(parts[-1]) and not is_name(parts[0]):  # 5 = x

@@ -338,7 +338,7 @@ x+2y>3 != x+2y<3 ¦ x+2y\ge3
 5 cm != 5 m ¦ 6 cm ¦ 5 km
 5 == 5 cm ¦ 5 apples ¦ 5个 ¦ 5\text{ m/s}^2 ¦ 5 dollars ¦ \$5 ¦ $5$ dollars ¦ 5\% ¦ 5 hours ¦ 5米 ¦ 5 元 ¦ 5人 ¦ 5 m
 5 == 5 m/s^2 ¦ 5 \, \text{m/s} ¦ 5\text{ square units} ¦ 5 miles per hour
-5 != 5 negative ¦ 5 tens ¦ 5百 ¦ 5左右 ¦ 5多 ¦ 5折 ¦ 5\text{ is incorrect} ¦ 5 factorial
+5 != 5kkkkkkkkkkkkkkkkkkkkkkkkkkkk ¦ k \in Z = 5 ¦ 5 negative ¦ 5 tens ¦ 5百 ¦ 5左右 ¦ 5多 ¦ 5折 ¦ 5\text{ is incorrect} ¦ 5 factorial
 500 == 5百 ¦ 5 hundred
 5 != 5 million ¦ 5 or so ¦ 5万 ¦ 5 more than that ¦ 5m ¦ 5 plus
 70^\circ == 70 ¦ 70° ¦ 70 degrees ¦ 70^{\circ} ¦ 70\text{ degrees} ¦ 70度 ¦ 70 ^\circ ¦ 70\degree
