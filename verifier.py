@@ -150,7 +150,7 @@ def _clause(text):
     line = (display[1] or display[2] or "") if display else text.split("\n", 1)[0]
     if len(set(OPTIONS.findall(line))) < 2:  # all of "A. 5 B. 6"
         line = CLAUSE_END.split(line, maxsplit=1)[0]
-    return line.strip(" *_`\"“”") or None
+    return line.strip(' *_`"“”') or None
 
 
 # Parse. Unicode becomes LaTeX, LaTeX becomes tokens, and a descent over the tokens, level by level
@@ -204,8 +204,8 @@ UNICODE = str.maketrans(
 # LaTeX that says nothing about the value; that turns what follows into words; and other spellings of one thing.
 SKIPPED = set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr middle displaystyle textstyle limits boxed fbox mathbf bf it "
-    "boldsymbol mathit mathcal mathsf ensuremath quad qquad hline triangle angle hat bar tilde underline , ; ! : $ ( ) [ ] # @ &"
-    .split()
+    "boldsymbol mathit mathcal mathsf ensuremath quad qquad hline triangle angle hat bar tilde underline "
+    ", ; ! : $ ( ) [ ] # @ &".split()
 ) | {" "}  # fmt: skip
 TEXTS = set("text mathrm mbox textrm textbf textit textnormal rm hbox operatorname mathop".split())
 SPELLINGS = _table(
@@ -276,7 +276,9 @@ REWRITES = [(re.compile(pattern), to) for pattern, to in (
     (r"^(?:\\text\s*\{)?(?:US|USD|EUR|GBP|INR|Rs\.?|RMB|CNY|\\pounds|\\euro)\s*\}?\s*(?=\\?\$|[0-9])", ""),
 )]  # fmt: skip
 SPACED = re.compile(r"\\math(?:bf|rm)\s*\{\s*[0-9](?:\s[0-9])+\s*\}")  # \mathbf{1 8}, as some data sets have it
-SYSTEM = re.compile(r"(\\\{\s*)?\\begin\{(array|matrix|aligned|align\*?|gathered)\}(?:\{[^{}]*\})?(.*?)\\end\{\2\}", re.S)
+SYSTEM = re.compile(
+    r"(\\\{\s*)?\\begin\{(array|matrix|aligned|align\*?|gathered)\}(?:\{[^{}]*\})?(.*?)\\end\{\2\}", re.S
+)
 CONDITION = re.compile(  # k \in Z, at the end
     r"(?<![\s,(])[\s,(]*(?:\\q?quad[\s(]*)?(?<![A-Za-z\\])([a-z])\s*(?:\\in|∈)\s*(?:\\mathbb\s*)?\{?\s*([ZN])\s*\}?"
     r"((?:_|\^)?[+*])?\s*\)?(?=(?:\\right|\\[})\]]|[\s.$])*$)"
@@ -1350,7 +1352,8 @@ class Grader:
         def made_of_letters(n):
             if n.kind == "power":
                 return n.items[0].kind == "symbol" and _is_integer(n.items[1])
-            return _is_name(n) or n.kind in ("add", "neg", "inverse", "mul", "ratio") and all(map(made_of_letters, n.items))
+            sums = n.kind in ("add", "neg", "inverse", "mul", "ratio")
+            return _is_name(n) or sums and all(map(made_of_letters, n.items))
 
         return _is_name(node) or made_of_letters(node) and len(self.letters(node)) > 1
 
@@ -1512,7 +1515,8 @@ def _name(node):
 
 def _by_name(items):
     """x=.., y=.. in the order of their letters; () if a letter comes twice, as in x_1=.., x_2=.., or there is none."""
-    names = [n.items[0].value[0] for n in items if n.kind == "relation" and n.value == ("=",) and n.items[0].kind == "symbol"]
+    named = [n for n in items if n.kind == "relation" and n.value == ("=",) and n.items[0].kind == "symbol"]
+    names = [re.match(r"\\?[A-Za-z]*", n.items[0].value)[0] for n in named]
     return tuple(n for _, n in sorted(zip(names, items))) if 1 < len(names) == len(items) == len(set(names)) else ()
 
 

@@ -17,7 +17,8 @@ import verifier
 from verifier import extract_answer, is_equiv, understood, verify
 
 TABLE = r"""# integers
-18 == \mathbf{1 8} ¦ USD 18 ¦ \pounds 18 ¦ \text{USD }18 ¦ US\$18 ¦ \color{red}{18} ¦ \textcolor{blue}{18} ¦ \ensuremath{18}
+18 == \mathbf{1 8} ¦ USD 18 ¦ \pounds 18 ¦ \text{USD }18 ¦ US\$18 ¦ \color{red}{18}
+18 == \textcolor{blue}{18} ¦ \ensuremath{18}
 18 != \mathbf{1 9}
 10 == {5 \choose 2} ¦ \binom52
 10 != {5 \choose 1}
@@ -180,7 +181,8 @@ e^{-1} != e ¦ -e
 \sqrt{2} != \sqrt{2} \approx 1.5 ¦ \sqrt{2} = 1.414 ¦ 1.414
 
 # expressions
-\frac{\pi}{3}+k\pi == \frac{\pi}{3}+k\pi, k\in \mathbb{Z} ¦ x=\frac{\pi}{3}+k\pi\ (k\in\mathbb{Z}) ¦ \frac{\pi}{3}+k\pi，k∈Z
+\frac{\pi}{3}+k\pi == \frac{\pi}{3}+k\pi, k\in \mathbb{Z}
+\frac{\pi}{3}+k\pi == x=\frac{\pi}{3}+k\pi\ (k\in\mathbb{Z}) ¦ \frac{\pi}{3}+k\pi，k∈Z
 \frac{\pi}{3}+k\pi != \frac{\pi}{3}+2k\pi, k\in \mathbb{Z}
 x = 2k\pi, k\in\mathbb{Z} == 2k\pi (k \in Z) ¦ \{x \mid x=2k\pi, k \in \mathbb{Z}\} ¦ 2k\pi
 x = 2k\pi, k\in\mathbb{Z} != 2k\pi, k \in \mathbb{N} ¦ k\pi, k\in\mathbb{Z} ¦ \{y \mid x=2k\pi, k \in \mathbb{Z}\}
@@ -338,7 +340,8 @@ x+2y>3 != x+2y<3 ¦ x+2y\ge3
 5 cm != 5 m ¦ 6 cm ¦ 5 km
 5 == 5 cm ¦ 5 apples ¦ 5个 ¦ 5\text{ m/s}^2 ¦ 5 dollars ¦ \$5 ¦ $5$ dollars ¦ 5\% ¦ 5 hours ¦ 5米 ¦ 5 元 ¦ 5人 ¦ 5 m
 5 == 5 m/s^2 ¦ 5 \, \text{m/s} ¦ 5\text{ square units} ¦ 5 miles per hour
-5 != 5kkkkkkkkkkkkkkkkkkkkkkkkkkkk ¦ k \in Z = 5 ¦ 5 negative ¦ 5 tens ¦ 5百 ¦ 5左右 ¦ 5多 ¦ 5折 ¦ 5\text{ is incorrect} ¦ 5 factorial
+5 != 5kkkkkkkkkkkkkkkkkkkkkkkkkkkk ¦ k \in Z = 5
+5 != 5 negative ¦ 5 tens ¦ 5百 ¦ 5左右 ¦ 5多 ¦ 5折 ¦ 5\text{ is incorrect} ¦ 5 factorial
 500 == 5百 ¦ 5 hundred
 5 != 5 million ¦ 5 or so ¦ 5万 ¦ 5 more than that ¦ 5m ¦ 5 plus
 70^\circ == 70 ¦ 70° ¦ 70 degrees ¦ 70^{\circ} ¦ 70\text{ degrees} ¦ 70度 ¦ 70 ^\circ ¦ 70\degree
@@ -384,7 +387,7 @@ x=1,y=2 == \left\{\begin{array}{l}x=1,\\y=2\end{array}\right. ¦ \left\{\begin{a
 x=1,y=2 == 1,2 ¦ (1,2)
 x=1,y=2 != 2,1 ¦ (2,1) ¦ x=2,y=1 ¦ y=1,x=2
 1,2 == y=2,x=1 ¦ x_2=1,x_1=2
-1,2 != x=2,y=1
+1,2 != x=2,y=1 ¦ \alpha=2,\beta=1
 x=1,y=2 == \begin{aligned}x&=1\\y&=2\end{aligned} ¦ y=2,x=1
 x=1,y=2 != \left\{\begin{array}{l}x=1,\\y=3\end{array}\right.
 (1,2) == \begin{pmatrix}1&2\end{pmatrix} ¦ \begin{pmatrix}1\\2\end{pmatrix}
@@ -623,10 +626,12 @@ def test_every_gold_is_its_own_answer_and_understood():
         assert understood(gold), gold
 
 
+LOPSIDED = re.compile(r"\d\.\d|%|percent|_|a\+b=|a\^2\+b|a\}\{b|BD|y=5|y\^2=5")  # decimals, percent, bases, x+y=5
+
+
 def test_symmetric_where_neither_side_rounds():
     for _, gold, answer, want in CASES:
-        lenient = [re.search(r"\d\.\d|%|percent|_|a\+b=|a\^2\+b|a\}\{b|BD|y=5|y\^2=5", side) for side in (gold, answer)]  # and bases, a+b=5
-        if not any(lenient):
+        if not LOPSIDED.search(gold) and not LOPSIDED.search(answer):
             assert is_equiv(gold, answer) is want, (gold, answer)
 
 
