@@ -63,7 +63,7 @@ JOINT = re.compile(  # between two boxes that make one answer: a comma, `and`, x
 )
 SPECIAL = re.compile(r"<[|｜][^<>|｜]{1,40}[|｜]>|</?s>")  # <|im_end|>
 PHRASE = re.compile(
-    r"(?:\bans(?:wer)?[\s*_]*(?:(?:to|for|of)\s[^.\n]{1,60}?\s)?(?:is\b|equals\b|(?:must|should|would) be\b|[:：=])"
+    r"(?:(?<![A-Za-z])ans(?:wer)?[\s*_]*(?:(?:to|for|of)\s[^.\n]{1,60}?\s)?(?:is\b|equals\b|(?:must|should|would) be\b|[:：=])"
     r"|<answer>|final answer[*_:\s]*\n|correct (?:option|choice)[\s*_]*(?:is\b|:)|choose(?: option)?(?=\s+[(*]*[A-J]\b)"
     r"|答案[】\]]|答案(?:应该)?\s*(?:[是为:：]|等于)|正确(?:的)?选项[是为:：]|(?:答案|故|因此|所以|应)选择?"
     r"|(?<!不)选择?(?=[\s:：*(]*[A-J])|(?<![解回问])答[:：]|####)"
@@ -280,8 +280,8 @@ SYSTEM = re.compile(
     r"(\\\{\s*)?\\begin\{(array|matrix|aligned|align\*?|gathered)\}(?:\{[^{}]*\})?(.*?)\\end\{\2\}", re.S
 )
 CONDITION = re.compile(  # k \in Z, at the end
-    r"(?<![\s,(])[\s,(]*(?:\\q?quad[\s(]*)?(?<![A-Za-z\\])([a-z])\s*(?:\\in|∈)\s*(?:\\mathbb\s*)?\{?\s*([ZN])\s*\}?"
-    r"((?:_|\^)?[+*])?\s*\)?(?=(?:\\right|\\[})\]]|[\s.$])*$)"
+    r"(?<=[\w})\]])(?:[\s,，$(]|\\[ ,;:]|\\q?quad)*(?<![A-Za-z\\])([a-z])\s*(?:\\in|∈)\s*(?:\\mathbb\s*)?\{?\s*([ZN])\s*\}?"
+    r"((?:_|\^)?[+*])?\s*\)?(?=(?:\\right|\\[})\]]|[\s.$}])*$)"
 )
 TIME = re.compile(r"(\d{1,2})(?::(\d\d))?\s*([ap])\.?\s?m\.?", re.I | re.A)
 LABELS = re.compile(r"(?:\(\d{1,2}\)[,;\s]*){2,}", re.A)  # ①③④, once the circles are gone
@@ -486,10 +486,10 @@ class Parser:
                 factors.append(_number(MULTIPLES[self.take()]))
             elif self.side_by_side():
                 factors.append(self.power())
-            elif len(factors) == 2 and factors[0].kind == "symbol" and factors[1].kind == "tuple":
-                return Node("relation", tuple(factors), ("=",))  # P(1,2)
             else:
-                return _mul(factors)
+                kinds = [f.kind for f in factors]
+                point = kinds == ["symbol", "tuple"] and factors[0].value.isupper() and factors[1].value == "()"
+                return Node("relation", tuple(factors), ("=",)) if point else _mul(factors)  # P(1,2)
 
     def side_by_side(self):
         """Does another factor follow without a sign between? A | opens only where none is open."""
@@ -1274,7 +1274,7 @@ class Grader:
             plain = ordered.value == "()" or ordered.value == "[]" and len(ordered.items) > 2  # and no interval
             return other.kind == "list" and plain and self.each(p.items, g.items)
         if p.kind == "list" and gs == (g,) and len(set(ps)) == len(ps) < 4:  # 3/4 or 0.75, which is the same
-            return all(self.equal(one, g) for one in ps)
+            return all(one.kind != "relation" and self.equal(one, g) for one in ps)
         if len(ps) != len(gs) or len(ps) > 40:
             return self.each(ps, gs)
         if (by_p := _by_name(ps)) and all(g.kind != "relation" for g in gs):  # x=1, y=2 for 1, 2
