@@ -19,6 +19,7 @@ the answer is False.
     ------------------------------------------------------  -----------------------------------------------------------
     exact values: 6/4, 1\frac12, 1.5; \sqrt8, 2\sqrt2;      near misses, however near: 12345, 12346; 0.333 for 1/3
       3e8, 3\times10^8; 2^{10}, 1024; i(2-i), 1+2i
+      3/4 or 0.75 for 3/4
     rounding, where the gold is a decimal, to the gold's    coarser rounding: 0.3 for 0.33; 0 for 1.6e-19; rounding of
       last digit: 1/3 or 0.333 for 0.33                       a gold such as 0.5 (one digit), 2.0, \frac13, \sqrt2
     gold 50%: 50%, 50, 0.5; answer 50%: gold 50, 0.5, 1/2   0.5 for 50 and 50 for 0.5, where neither says %
@@ -26,11 +27,14 @@ the answer is False.
       and for \pi/6; \log as \ln or as \log_{10}
     choices: (B), B., b, option B, "B: 7"; A、B、D for ABD   more letters or fewer; "A or B"; "A. 5 B. 6"; where both
       "B: 7" for a gold 7                                     sides carry a text, another text
-    lists and sets in any order; 1\pm2 for 3,-1             one of them, one more; a list of guesses for one value
+    lists and sets in any order; 1\pm2 for 3,-1             one of them, one more; a list of guesses for one value;
+      x=1, y=2 and y=2, x=1 for 1, 2                          2, 1 for x=1, y=2
     tuples in order, vectors, matrices                      (1,2) for (2,1), for [1,2], for \{1,2\}
     (3,\infty), x>3, 3<x, \{x \mid x>3\}                    x>=3, x<3, y>3 for x>3
-    5 for x=5, and the reverse; 2x+y=3 for y=3-2x           5=6; x=x; y=5 for x=5; x+1=6 for 6
-    x(x+1) for x^2+x: equal at points that both accept      other letters: 2k for 2n, x for 5
+    5 for x=5, and the reverse; 2x+y=3 for y=3-2x;          5=6; x=x; y=5 for x=5; x+1=6 for 6; 5 for a line x+y=5
+      a^2+b^2=5 for 5
+    x(x+1) for x^2+x: equal at points that both accept      other letters: 2k for 2n, x for 5; k \in N for k \in Z
+      (positive ones); a last k \in Z may be left out
     101_3 or 101 for 101_3; 1:2, 2:4, 1/2; 3:00 pm, 3 pm    101_2 for 101_3 or for 101; 3 pm for 3 am
     words, whatever case, article or \text: "The East"      words with anything more or less: "not east"
     a gold that cannot be parsed: the same text             anything for an empty gold; an empty answer
@@ -63,7 +67,8 @@ JOINT = re.compile(  # between two boxes that make one answer: a comma, `and`, x
 )
 SPECIAL = re.compile(r"<[|｜][^<>|｜]{1,40}[|｜]>|</?s>")  # <|im_end|>
 PHRASE = re.compile(
-    r"(?:(?<![A-Za-z])ans(?:wer)?[\s*_]*(?:(?:to|for|of)\s[^.\n]{1,60}?\s)?(?:is\b|equals\b|(?:must|should|would) be\b|[:：=])"
+    r"(?:(?<![A-Za-z])ans(?:wer)?[\s*_]*(?:(?:to|for|of)\s[^.\n]{1,60}?\s)?"
+    r"(?:is\b|equals\b|(?:must|should|would) be\b|[:：=])"
     r"|<answer>|final answer[*_:\s]*\n|correct (?:option|choice)[\s*_]*(?:is\b|:)|choose(?: option)?(?=\s+[(*]*[A-J]\b)"
     r"|答案[】\]]|答案(?:应该)?\s*(?:[是为:：]|等于)|正确(?:的)?选项[是为:：]|(?:答案|故|因此|所以|应)选择?"
     r"|(?<!不)选择?(?=[\s:：*(]*[A-J])|(?<![解回问])答[:：]|####)"
@@ -263,7 +268,7 @@ HEAD = re.compile(  # f(x), f^{-1}(x), (x,y); f(2), P(X=1), f(x)_{\max}; dy/dx, 
     r"|[fghACDEFGP](?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?\(.+\)(?:_\{?\\?(?:max|min)\}?)?|[a-z]_\{?\\?(?:max|min)\}?"
     r"|[a-z][0-9]|\\?(?:max|min)|\\lim_.+|\|[^|]+\\c[au]p[^|]+\|"
 )
-# What is written in more than one way.
+# What is written in more than one way: LaTeX of several ages, data sets' own, and plain text.
 REWRITES = [(re.compile(pattern), to) for pattern, to in (
     (r"\\(?:left|right)\s*\.", ""),
     (r"\\(?:text)?color\s*\{\w+\}", ""),
@@ -274,22 +279,24 @@ REWRITES = [(re.compile(pattern), to) for pattern, to in (
     (r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}([^{}]*)\}",
      r"\\text{\1/\2}\3"),
     (r"^(?:\\text\s*\{)?(?:US|USD|EUR|GBP|INR|Rs\.?|RMB|CNY|\\pounds|\\euro)\s*\}?\s*(?=\\?\$|[0-9])", ""),
+    (r"\\textcircled\s*\{([0-9]+)\}", r"(\1)"),
+    (r"\^\s*\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}(?:\s*\})?", " th"),
+    (r"\\mathbb\s*\{?\s*R\s*\}?", r"\\R "),
+    (r"\\mathbb\s*\{?\s*([ZNQC])\s*\}?", r" \1"),
+    (r"(?<=[0-9])\s*x\s*(?=10\s*\^)", r"\\times "),  # 3 x 10^8
+    (r"\*\*", "^"), (r">=", r"\\ge "), (r"<=", r"\\le "), (r"==", "="),
 )]  # fmt: skip
 SPACED = re.compile(r"\\math(?:bf|rm)\s*\{\s*[0-9](?:\s[0-9])+\s*\}")  # \mathbf{1 8}, as some data sets have it
 SYSTEM = re.compile(
     r"(\\\{\s*)?\\begin\{(array|matrix|aligned|align\*?|gathered)\}(?:\{[^{}]*\})?(.*?)\\end\{\2\}", re.S
 )
 CONDITION = re.compile(  # k \in Z, at the end
-    r"(?<=[\w})\]])(?:[\s,，$(]|\\[ ,;:]|\\q?quad)*(?<![A-Za-z\\])([a-z])\s*(?:\\in|∈)\s*(?:\\mathbb\s*)?\{?\s*([ZN])\s*\}?"
-    r"((?:_|\^)?[+*])?\s*\)?(?=(?:\\right|\\[})\]]|[\s.$}])*$)"
+    r"(?<=[\w})\]])(?:[\s,，$(]|\\[ ,;:]|\\q?quad)*(?<![A-Za-z\\])([a-z])\s*(?:\\in|∈)\s*(?:\\mathbb\s*)?"
+    r"\{?\s*([ZN])\s*\}?((?:_|\^)?[+*])?\s*\)?(?=(?:\\right|\\[})\]]|[\s.$}])*$)"
 )
 TIME = re.compile(r"(\d{1,2})(?::(\d\d))?\s*([ap])\.?\s?m\.?", re.I | re.A)
 LABELS = re.compile(r"(?:\(\d{1,2}\)[,;\s]*){2,}", re.A)  # ①③④, once the circles are gone
 ESCAPED_TWICE = re.compile(r"\\\\(?=[A-Za-z])")  # \\frac
-CIRCLED = re.compile(r"\\textcircled\s*\{([0-9]+)\}")
-TIMES_TEN = re.compile(r"(?<=[0-9])\s*x\s*(?=10\s*\^)")  # 3 x 10^8
-BLACKBOARD = re.compile(r"\\mathbb\s*\{?\s*([RZNQC])\s*\}?")
-ORDINAL = re.compile(r"\^\s*\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}(?:\s*\})?")
 LEAD = re.compile(
     r"\s*(\\text\s*\{)?\s*(?:(?:the\s+)?(?:final\s+)?answer(?:\s+is\b|\s*[:：=])\s*[:=]?|答案[是为:：])(\s*\})?", re.I
 )
@@ -774,9 +781,6 @@ def readings(text):
     for pattern, to in REWRITES:
         text = pattern.sub(to, text)
     text = SYSTEM.sub(_system, SPACED.sub(lambda m: re.sub("[^0-9]", "", m[0]), text))
-    text = ORDINAL.sub(" th", CIRCLED.sub(r"(\1)", text)).replace("**", "^")
-    text = TIMES_TEN.sub(r"\\times ", text).replace(">=", r"\ge ").replace("<=", r"\le ").replace("==", "=")
-    text = BLACKBOARD.sub(lambda m: r"\R " if m[1] == "R" else " " + m[1], text)
     plain = _plain(text)
     if special := _special(plain):
         return [special]
@@ -804,9 +808,10 @@ def readings(text):
 def _system(match):
     r"""Equations one below the other, after a brace, as cases."""
     brace, name, rows = match.groups()
-    if name in ("array", "matrix") and not brace:
+    columns = name in ("array", "matrix")  # elsewhere, a & only shows where to align
+    if columns and not brace:
         return match[0]
-    return r"\begin{cases}" + (rows.replace("&", "") if name[0] in "alg" and name != "array" else rows) + r"\end{cases}"
+    return rf"\begin{{cases}}{rows if columns else rows.replace('&', '')}\end{{cases}}"
 
 
 def _one_number(match):

@@ -190,6 +190,8 @@ x\ln x == x\ln(x) ¦ \ln(x)x
 x\ln x != \ln x^2 ¦ x+\ln x
 2\ln x == 2lnx ¦ \ln x^2
 2\ln x != 2\ln y
+\overline{AB} == AB
+\overline{AB} != AC
 \overrightarrow{AB} == \vec{AB}
 \overrightarrow{AB} != \overrightarrow{BA}
 n^{100} == n^{99}\cdot n ¦ (n^{50})^2
