@@ -203,7 +203,7 @@ UNICODE = str.maketrans(
         "∅emptyset √sqrt ⟨langle ⟩rangle ℝR ∘circ"
     ).split() for c, name in [(pair[0], pair[1:])]}
     | {"、": ", ", "，": ", ", "。": ".", "∣": "|", "′": "'", "’": "'"}
-    | {"°": r"^\circ ", "∛": r"\sqrt[3] ", "¢": " cents", "∠": r"\angle ", "△": r"\triangle "}
+    | {"°": r"^\circ ", "∛": r"\sqrt[3] ", "¢": " cents", "∠": r"\angle ", "∴": r"\therefore ", "△": r"\triangle "}
 )  # fmt: skip
 
 # LaTeX that says nothing about the value; that turns what follows into words; and other spellings of one thing.
@@ -266,7 +266,7 @@ STYLE = re.compile(
 HEAD = re.compile(  # f(x), f^{-1}(x), (x,y); f(2), P(X=1), f(x)_{\max}; dy/dx, x1, \max, \lim_{x\to0}f(x), |A\cap B|
     r"(?:\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?)?\([a-z](?:,[a-z])*\)|\\frac\{d[a-z]\}\{d[a-z]\}"
     r"|[fghACDEFGP](?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?\(.+\)(?:_\{?\\?(?:max|min)\}?)?|[a-z]_\{?\\?(?:max|min)\}?"
-    r"|[a-z][0-9]|\\?(?:max|min)|\\lim_.+|\|[^|]+\\c[au]p[^|]+\|"
+    r"|[a-z][0-9]|\\?(?:max|min)|\\(?:gcd|max|min)(?:\(.+\)|\\\{.+\\\})|\\(?:lim|sum|prod|int)_.+|\|[^|]+\\c[au]p[^|]+\|"
 )
 # What is written in more than one way: LaTeX of several ages, data sets' own, and plain text.
 REWRITES = [(re.compile(pattern), to) for pattern, to in (
@@ -274,8 +274,8 @@ REWRITES = [(re.compile(pattern), to) for pattern, to in (
     (r"\\(?:text)?color\s*\{\w+\}", ""),
     (r"\{([^{}]*)\\choose(?![a-z])([^{}]*)\}", r"\\binom{\1}{\2}"),
     (r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}", r"\\frac{\1}{\2}"),
-    (r"\\dot\s*\{?([0-9])\}?([0-9]*)\\dot\s*\{?([0-9])\}?", r"\\overline{\1\2\3}"),
-    (r"\\dot\s*\{?([0-9])\}?", r"\\overline{\1}"),
+    (r"(?<=[0-9.])\\dot\s*\{?([0-9])\}?([0-9]*)\\dot\s*\{?([0-9])\}?", r"\\overline{\1\2\3}"),
+    (r"(?<=[0-9.])\\dot\s*\{?([0-9])\}?", r"\\overline{\1}"),
     (r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}([^{}]*)\}",
      r"\\text{\1/\2}\3"),
     (r"^(?:\\text\s*\{)?(?:US|USD|EUR|GBP|INR|Rs\.?|RMB|CNY|\\pounds|\\euro)\s*\}?\s*(?=\\?\$|[0-9])", ""),
@@ -405,7 +405,7 @@ class Parser:
     # Level by level, from commas down to products.
 
     def whole(self):
-        self.accept("=", r"\approx")
+        self.accept("=", r"\approx", r"\therefore", r"\Rightarrow")
         items = self.answer()
         if self.kind() != "end":
             raise Unreadable
@@ -433,11 +433,13 @@ class Parser:
         """The left side of f(x) = .., (x, y) = .. or Area = .., as one symbol; None where there is none."""
         ahead = level = 0
         while ahead < 15 and self.kind(ahead) != "end" and (level or self.text(ahead) != "="):
-            level += {"(": 1, ")": -1}.get(self.text(ahead), 0)
+            level += {"(": 1, "{": 1, ")": -1, "}": -1}.get(self.text(ahead), 0)
             ahead += 1
         tokens = self.tokens[self.at : self.at + ahead] if self.text(ahead) == "=" else []
         name = "".join(t.text for t in tokens)
-        if not tokens or not HEAD.fullmatch(name) and any(t.kind not in ("word", "unit") for t in tokens):
+        words = [t.kind in ("word", "unit") for t in tokens]
+        said = any(words[:1]) and all(word or t.text.isupper() for word, t in zip(words, tokens))  # Area of ABC
+        if not said and not HEAD.fullmatch(name):
             return None
         self.at += ahead
         return Node("symbol", (), name)
@@ -980,6 +982,9 @@ def _trigonometric(name, x):
     return above / Decimal(below)
 
 
+QUANTITIES = ("add", "neg", "inverse", "mul", "ratio", "call")
+
+
 class Grader:
     """One verdict: its values, computed once each, and its budget of work."""
 
@@ -1276,6 +1281,8 @@ class Grader:
             ordered, other = (p, g) if p.kind == "tuple" else (g, p)
             if other.kind == "set" and len(other.items) == 1:  # \{(1,2)\}
                 return self.equal(*(n.items[0] if n is other else n for n in (p, g)))
+            if other.kind == "list" and (named := _by_name(other.items)):  # y=2, x=1 is (1,2)
+                p, g = (n._replace(items=named) if n is other else n for n in (p, g))
             plain = ordered.value == "()" or ordered.value == "[]" and len(ordered.items) > 2  # and no interval
             return other.kind == "list" and plain and self.each(p.items, g.items)
         if p.kind == "list" and gs == (g,) and len(set(ps)) == len(ps) < 4:  # 3/4 or 0.75, which is the same
@@ -1356,9 +1363,9 @@ class Grader:
 
         def made_of_letters(n):
             if n.kind == "power":
-                return n.items[0].kind == "symbol" and _is_integer(n.items[1])
-            sums = n.kind in ("add", "neg", "inverse", "mul", "ratio")
-            return _is_name(n) or sums and all(map(made_of_letters, n.items))
+                return made_of_letters(n.items[0]) and not self.letters(n.items[1])
+            items = [item for item in n.items if n.kind != "mul" or item.kind != "number"]  # 2a+b, 1/a
+            return _is_name(n) or n.kind in QUANTITIES and all(map(made_of_letters, items))
 
         return _is_name(node) or made_of_letters(node) and len(self.letters(node)) > 1
 

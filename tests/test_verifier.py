@@ -74,7 +74,7 @@ TABLE = r"""# integers
 \frac{3}{4} == 3/4 or 0.75 ¦ \frac{3}{4}=0.75
 \frac{3}{4} != 3/4 or 0.7 ¦ 3/4, 3/4 ¦ 3/4, 0.75, 6/8, 9/12
 \frac16 == 0.1\dot{6} ¦ {1 \over 6}
-\frac16 != 0.\dot{1}\dot{6} ¦ 0.1\dot{7}
+\frac16 != 1\dot6 ¦ 0.\dot{1}\dot{6} ¦ 0.1\dot{7}
 0.\dot{1}4285\dot{7} == 1/7 ¦ 0.\overline{142857}
 0.\dot{1}4285\dot{7} != 0.142857
 \frac{1}{2} == 1/2 ¦ \frac12 ¦ \dfrac{1}{2} ¦ \tfrac12 ¦ 0.5 ¦ .5 ¦ 2/4 ¦ \frac{2}{4} ¦ ½ ¦ \frac{1}2 ¦ \frac 1 2
@@ -233,8 +233,9 @@ x+1 != x+1+10^{-9}
 
 # named values
 6 == f(2)=6 ¦ P(X=1)=6 ¦ f^{-1}(2)=6 ¦ f(x)_{\max}=6 ¦ \max = 6 ¦ \lim_{x\to 0} f(x)=6 ¦ |A\cap B|=6 ¦ ∠A=6
-6 == a+b=6 ¦ a^2+b^2=6 ¦ \frac{a}{b}=6
-6 != x^2+x=6 ¦ f(2)=7 ¦ f(2)+1=6 ¦ 2x+y=6 ¦ P(X=6) ¦ \frac{x}{2}=6
+6 == \text{Area of } ABC = 6 ¦ \sum_{i=1}^6 1=6 ¦ \gcd(12,18)=6 ¦ \therefore 6 ¦ ∴6
+6 == a+b=6 ¦ a+2b=6 ¦ \sqrt{a+b}=6 ¦ \frac{1}{a}+b=6 ¦ \sin(a+b)=6 ¦ a^2+b^2=6 ¦ \frac{a}{b}=6
+6 != x^2+x=6 ¦ f(2)=7 ¦ f(2)+1=6 ¦ x+y-1=6 ¦ P(X=6) ¦ \frac{x}{2}=6
 \frac23 == BD:DC=2:3 ¦ \frac{BD}{DC}=\frac23
 \frac23 != BD:DC=3:2
 x=5 == 5 ¦ 5=x ¦ x = 5. ¦ x = \boxed{5} ¦ $x=5$
@@ -269,7 +270,8 @@ $(1,1), (3,2)$ != (1,1) ¦ (1,1),(2,3) ¦ 1,1,3,2
 (45^{\circ}, 60^{\circ}) != (60,45)
 \left( 3, \frac{\pi}{2} \right) == (3,\pi/2)
 \left( 3, \frac{\pi}{2} \right) != (3,\pi)
-(1,2) == (x,y)=(1,2)
+(1,2) == (x,y)=(1,2) ¦ y=2, x=1
+(1,2) != y=1, x=2
 (1,2) != (x,y)=(2,1)
 (1.41,2.24) == (\sqrt{2},\sqrt{5})
 (1.41,2.24) != (\sqrt{5},\sqrt{2}) ¦ (1.4,2.2)
@@ -628,7 +630,9 @@ def test_every_gold_is_its_own_answer_and_understood():
         assert understood(gold), gold
 
 
-LOPSIDED = re.compile(r"\d\.\d|%|percent|_|a\+b=|a\^2\+b|a\}\{b|BD|y=5|y\^2=5")  # decimals, percent, bases, x+y=5
+LOPSIDED = re.compile(
+    r"\d\.\d|%|percent|_|a\+b=|a\^2\+b|a\}\{b|a\+2b|t\{a|n\(a|a\}\+b|BD|y=5|y\^2=5"
+)  # decimals, percent, bases, x+y=5
 
 
 def test_symmetric_where_neither_side_rounds():
