@@ -209,10 +209,10 @@ UNICODE = str.maketrans(
 # LaTeX that says nothing about the value; that turns what follows into words; and other spellings of one thing.
 SKIPPED = set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr middle displaystyle textstyle limits boxed fbox mathbf bf it "
-    "boldsymbol mathit mathcal mathsf ensuremath quad qquad hline triangle angle hat bar tilde underline "
+    "small large Large LARGE huge tt mathtt boldsymbol mathit mathcal mathsf ensuremath quad qquad hline triangle angle hat bar tilde underline "
     ", ; ! : $ ( ) [ ] # @ &".split()
 ) | {" "}  # fmt: skip
-TEXTS = set("text mathrm mbox textrm textbf textit textnormal rm hbox operatorname mathop".split())
+TEXTS = set("text mathrm mbox textrm textbf textit texttt textsf emph textnormal rm hbox operatorname mathop".split())
 SPELLINGS = _table(
     r"\frac dfrac tfrac cfrac; \binom dbinom tbinom; \le leq leqslant leqq; \ge geq geqslant geqq; \ne neq; * cdot "
     r"times ast bullet; / div; \emptyset varnothing O; \vec overrightarrow; \cup bigcup; \setminus backslash "
@@ -260,8 +260,8 @@ TOKEN = re.compile(
     re.S,
 )
 STYLE = re.compile(
-    r"\\(?:text|mathrm|mbox|textrm|textbf|textit|mathbf|boldsymbol|rm|bf|boxed|displaystyle|left|right|[,;!: ]|quad)"
-    r"(?![a-z])"
+    r"\\(?:text|mathrm|mbox|textrm|textbf|textit|texttt|textsf|emph|mathbf|boldsymbol|rm|bf|boxed|displaystyle|small|[lL]arge|huge"
+    r"|left|right|[,;!: ]|quad)(?![a-z])"
 )
 HEAD = re.compile(  # f(x), f^{-1}(x), (x,y); f(2), P(X=1), f(x)_{\max}; dy/dx, x1, \max, \lim_{x\to0}f(x), |A\cap B|
     r"(?:\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?)?\([a-z](?:,[a-z])*\)|\\frac\{d[a-z]\}\{d[a-z]\}"
@@ -272,6 +272,7 @@ HEAD = re.compile(  # f(x), f^{-1}(x), (x,y); f(2), P(X=1), f(x)_{\max}; dy/dx, 
 REWRITES = [(re.compile(pattern), to) for pattern, to in (
     (r"\\(?:left|right)\s*\.", ""),
     (r"\\(?:text)?color\s*\{\w+\}", ""),
+    (r"\\[hv]space\*?\s*\{[^{}]*\}", " "),
     (r"\{([^{}]*)\\choose(?![a-z])([^{}]*)\}", r"\\binom{\1}{\2}"),
     (r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}", r"\\frac{\1}{\2}"),
     (r"(?<=[0-9.])\\dot\s*\{?([0-9])\}?([0-9]*)\\dot\s*\{?([0-9])\}?", r"\\overline{\1\2\3}"),

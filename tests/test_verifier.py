@@ -18,8 +18,9 @@ from verifier import extract_answer, is_equiv, understood, verify
 
 TABLE = r"""# integers
 18 == \mathbf{1 8} ¦ USD 18 ¦ \pounds 18 ¦ \text{USD }18 ¦ US\$18 ¦ \color{red}{18}
+18 == \large 18 ¦ \Large\textbf{18} ¦ \texttt{18} ¦ \emph{18} ¦ \mathtt{18} ¦ \hspace{2pt}18
 18 == \textcolor{blue}{18} ¦ \ensuremath{18}
-18 != \mathbf{1 9}
+18 != \mathbf{1 9} ¦ 1\hspace{1pt}8 ¦ 18\hspace{9pt}1
 10 == {5 \choose 2} ¦ \binom52
 10 != {5 \choose 1}
 17 == 17. ¦ 17.0 ¦ $17$ ¦ \(17\) ¦ 017 ¦ +17 ¦ x=17 ¦ 34/2 ¦ \frac{34}{2} ¦ 10+7 ¦ \text{17} ¦ \mathbf{17} ¦ 17\,.
