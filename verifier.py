@@ -55,8 +55,8 @@ WORK = 100_000  # steps of one verdict, a step being about a microsecond
 
 
 # Extract. Three places, the first that is there: the last \boxed{..} or \fbox{..} (boxes that are only joined by commas
-# or `and` are a list, never "either one"); a closing phrase (the answer is X, 答案是X, Answer: X, #### X); the last
-# number, if the caller asks for it. What stands in <think>..</think> is never seen.
+# or `and` are a list, never "either one"); a closing phrase (the answer is X, 答案是X, <answer>X</answer>, #### X);
+# the last number, if the caller asks for it. What stands in <think>..</think> is never seen.
 
 BRACES = re.compile(r"\\{1,2}(boxed|fbox)(?![A-Za-z])\s*(\{?)|\\(?:[A-Za-z]+|.)|[{}]", re.S)
 BARE = re.compile(r"[^\s{}$\\.,;]+")  # \boxed 5
@@ -209,8 +209,8 @@ UNICODE = str.maketrans(
 # LaTeX that says nothing about the value; that turns what follows into words; and other spellings of one thing.
 SKIPPED = set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr middle displaystyle textstyle limits boxed fbox mathbf bf it "
-    "small large Large LARGE huge tt mathtt boldsymbol mathit mathcal mathsf ensuremath quad qquad hline triangle angle hat bar tilde underline "
-    ", ; ! : $ ( ) [ ] # @ &".split()
+    "small large Large LARGE huge tt mathtt boldsymbol mathit mathcal mathsf ensuremath quad qquad "
+    "hline triangle angle hat bar tilde underline , ; ! : $ ( ) [ ] # @ &".split()
 ) | {" "}  # fmt: skip
 TEXTS = set("text mathrm mbox textrm textbf textit texttt textsf emph textnormal rm hbox operatorname mathop".split())
 SPELLINGS = _table(
