@@ -19,6 +19,7 @@ the answer is False.
     ------------------------------------------------------  -----------------------------------------------------------
     exact values: 6/4, 1\frac12, 1.5; \sqrt8, 2\sqrt2;      near misses, however near: 12345, 12346; 0.333 for 1/3
       3e8, 3\times10^8; 2^{10}, 1024; i(2-i), 1+2i
+      3/4 or 0.75 for 3/4
     rounding, where the gold is a decimal, to the gold's    coarser rounding: 0.3 for 0.33; 0 for 1.6e-19; rounding of
       last digit: 1/3 or 0.333 for 0.33                       a gold such as 0.5 (one digit), 2.0, \frac13, \sqrt2
     gold 50%: 50%, 50, 0.5; answer 50%: gold 50, 0.5, 1/2   0.5 for 50 and 50 for 0.5, where neither says %
@@ -26,11 +27,14 @@ the answer is False.
       and for \pi/6; \log as \ln or as \log_{10}
     choices: (B), B., b, option B, "B: 7"; A、B、D for ABD   more letters or fewer; "A or B"; "A. 5 B. 6"; where both
       "B: 7" for a gold 7                                     sides carry a text, another text
-    lists and sets in any order; 1\pm2 for 3,-1             one of them, one more; a list of guesses for one value
+    lists and sets in any order; 1\pm2 for 3,-1             one of them, one more; a list of guesses for one value;
+      x=1, y=2 and y=2, x=1 for 1, 2                          2, 1 for x=1, y=2
     tuples in order, vectors, matrices                      (1,2) for (2,1), for [1,2], for \{1,2\}
     (3,\infty), x>3, 3<x, \{x \mid x>3\}                    x>=3, x<3, y>3 for x>3
-    5 for x=5, and the reverse; 2x+y=3 for y=3-2x           5=6; x=x; y=5 for x=5; x+1=6 for 6
-    x(x+1) for x^2+x: equal at points that both accept      other letters: 2k for 2n, x for 5
+    5 for x=5, and the reverse; 2x+y=3 for y=3-2x;          5=6; x=x; y=5 for x=5; x+1=6 for 6; 5 for a line x+y=5
+      a^2+b^2=5 for 5
+    x(x+1) for x^2+x: equal at points that both accept      other letters: 2k for 2n, x for 5; k \in N for k \in Z
+      (positive ones); a last k \in Z may be left out
     101_3 or 101 for 101_3; 1:2, 2:4, 1/2; 3:00 pm, 3 pm    101_2 for 101_3 or for 101; 3 pm for 3 am
     words, whatever case, article or \text: "The East"      words with anything more or less: "not east"
     a gold that cannot be parsed: the same text             anything for an empty gold; an empty answer
@@ -51,22 +55,31 @@ WORK = 100_000  # steps of one verdict, a step being about a microsecond
 
 
 # Extract. Three places, the first that is there: the last \boxed{..} or \fbox{..} (boxes that are only joined by commas
-# or `and` are a list, never "either one"); a closing phrase (the answer is X, 答案是X, Answer: X, #### X); the last
-# number, if the caller asks for it. What stands in <think>..</think> is never seen.
+# or `and` are a list, never "either one"); a closing phrase (the answer is X, 答案是X, <answer>X</answer>, #### X);
+# the last number, if the caller asks for it. What stands in <think>..</think> is never seen.
 
-BRACES = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*(\{?)|\\(?:[A-Za-z]+|.)|[{}]", re.S)
+BRACES = re.compile(r"\\{1,2}(boxed|fbox)(?![A-Za-z])\s*(\{?)|\\(?:[A-Za-z]+|.)|[{}]", re.S)
 BARE = re.compile(r"[^\s{}$\\.,;]+")  # \boxed 5
-JOINT = re.compile(
-    r"[\s,，、;；$]*(?:\\(?:text|quad|[,; ()\[\]])|[{}$])*\s*(?:and|or|和|或|及|&)?[\s}$]*(?:\\[(\[]\s*)?"
-    r"(?:[A-Za-z](?:_?\d)?\s*=\s*)?\$?"
+JOINT = re.compile(  # between two boxes that make one answer: a comma, `and`, x =, the label of the next part
+    r"(?:[\s,，、;；.$&{}]|\\(?:text|q?quad|[,; ()\[\]]))*(and|or|和|或|及)?(?:[\s}$]|\\(?:q?quad|[,; (\[]))*"
+    r"((?:\([1-9a-e]\)|part [1-9a-e]:?)[\s$]*(?:\\[(\[]\s*)?)?(?:[A-Za-z](?:_?\d)?\s*=\s*)?\$?",
+    re.I,
 )
+SPECIAL = re.compile(r"<[|｜][^<>|｜]{1,40}[|｜]>|</?s>")  # <|im_end|>
 PHRASE = re.compile(
-    r"(?:answer[\s*_]*(?:is\b|[:：])|答案\s*[是为:：]|故选|####)[\s*_:：]*"
-    r"(?:(?:therefore|thus|simply|equal to)\b[\s:]*)?",
+    r"(?:(?<![A-Za-z])ans(?:wer)?[\s*_]*(?:(?:to|for|of)\s[^.\n]{1,60}?\s)?"
+    r"(?:is\b|equals\b|(?:must|should|would) be\b|[:：=])"
+    r"|<answer>|final answer[*_:\s]*\n|correct (?:option|choice)[\s*_]*(?:is\b|:)|choose(?: option)?(?=\s+[(*]*[A-J]\b)"
+    r"|答案[】\]]|答案(?:应该)?\s*(?:[是为:：]|等于)|正确(?:的)?选项[是为:：]|(?:答案|故|因此|所以|应)选择?"
+    r"|(?<!不)选择?(?=[\s:：*(]*[A-J])|(?<![解回问])答[:：]|####)"
+    r"[\s*_:：,]*(?:(?:therefore|thus|simply|just|indeed|equal to|approximately)\b[\s:,]*)?",
     re.I,
 )
 DISPLAY = re.compile(r"\\\[(.*?)\\\]|\$\$(.*?)\$\$", re.S)
-CLAUSE_END = re.compile(r"[.。](?:\s|$)|。|,?\s(?:which|because|since|so)\s")
+CLAUSE_END = re.compile(
+    r"[.。](?:\s|$)|。|,?\s(?:which|because|since|so)\s|,\snot\s|</answer>|\s\((?!or\b|not\b|and\b|but\b)[a-z]{2,}\b"
+)
+OPTIONS = re.compile(r"(?<![A-Za-z])[A-J](?=[.:、]\s)")
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?", re.A)
 
 
@@ -80,7 +93,7 @@ def extract_answer(text, last_number=False):
     """
     if not isinstance(text, str):
         return None
-    text = _outside_think(text)[-TAIL:]
+    text = SPECIAL.sub("\n", _outside_think(text)[-TAIL:])
     boxes = _boxes(text)
     if boxes:
         return _last_list(text, boxes)
@@ -108,8 +121,8 @@ def _boxes(text):
     boxes, opened = [], []  # opened: (where the box starts or None, where its content starts) of each open brace
     for token in BRACES.finditer(text):
         t = token[0]
-        if t.startswith(("\\boxed", "\\fbox")):
-            if token[1]:
+        if token[1]:
+            if token[2]:
                 opened.append((token.start(), token.end()))
             elif bare := BARE.match(text, token.end()):
                 boxes.append((token.start(), bare.end(), bare[0]))
@@ -129,7 +142,8 @@ def _last_list(text, boxes):
     parts = [boxes[-1][2]]
     for (_, end, content), (start, _, _) in zip(boxes[-2::-1], boxes[:0:-1]):
         gap = text[end:start]
-        if len(gap) > 40 or "\n" in gap or not JOINT.fullmatch(gap):
+        joint = JOINT.fullmatch(gap) if len(gap) <= 40 else None
+        if not joint or "\n" in gap and not (joint[1] or joint[2]):
             break
         parts.append(content)
     return ", ".join(dict.fromkeys(reversed(parts))) if parts[0] else None  # one answer boxed twice is one answer
@@ -139,7 +153,9 @@ def _clause(text):
     """The first clause of what follows "the answer is"."""
     display = DISPLAY.match(text)
     line = (display[1] or display[2] or "") if display else text.split("\n", 1)[0]
-    return CLAUSE_END.split(line, maxsplit=1)[0].strip(" *_`") or None
+    if len(set(OPTIONS.findall(line))) < 2:  # all of "A. 5 B. 6"
+        line = CLAUSE_END.split(line, maxsplit=1)[0]
+    return line.strip(' *_`"“”') or None
 
 
 # Parse. Unicode becomes LaTeX, LaTeX becomes tokens, and a descent over the tokens, level by level
@@ -187,16 +203,16 @@ UNICODE = str.maketrans(
         "∅emptyset √sqrt ⟨langle ⟩rangle ℝR ∘circ"
     ).split() for c, name in [(pair[0], pair[1:])]}
     | {"、": ", ", "，": ", ", "。": ".", "∣": "|", "′": "'", "’": "'"}
-    | {"°": r"^\circ ", "∛": r"\sqrt[3] ", "¢": " cents"}
+    | {"°": r"^\circ ", "∛": r"\sqrt[3] ", "¢": " cents", "∠": r"\angle ", "∴": r"\therefore ", "△": r"\triangle "}
 )  # fmt: skip
 
 # LaTeX that says nothing about the value; that turns what follows into words; and other spellings of one thing.
 SKIPPED = set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr middle displaystyle textstyle limits boxed fbox mathbf bf it "
-    "boldsymbol mathit mathcal mathsf quad qquad hline triangle angle hat bar tilde underline , ; ! : $ ( ) [ ] # @ &"
-    .split()
+    "small large Large LARGE huge tt mathtt boldsymbol mathit mathcal mathsf ensuremath quad qquad "
+    "hline triangle angle hat bar tilde underline , ; ! : $ ( ) [ ] # @ &".split()
 ) | {" "}  # fmt: skip
-TEXTS = set("text mathrm mbox textrm textbf textit textnormal rm hbox operatorname mathop".split())
+TEXTS = set("text mathrm mbox textrm textbf textit texttt textsf emph textnormal rm hbox operatorname mathop".split())
 SPELLINGS = _table(
     r"\frac dfrac tfrac cfrac; \binom dbinom tbinom; \le leq leqslant leqq; \ge geq geqslant geqq; \ne neq; * cdot "
     r"times ast bullet; / div; \emptyset varnothing O; \vec overrightarrow; \cup bigcup; \setminus backslash "
@@ -208,10 +224,10 @@ RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\ne", r"\in", r"\approx"}
 CLOSING = {"(": ")]", "[": "])", "{": "}", r"\{": r"\}", r"\langle": r"\rangle", r"\lfloor": r"\rfloor",
            r"\lceil": r"\rceil", "|": "|"}  # fmt: skip
 MULTIPLES = {"hundred": 100, "dozen": 12, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
-             "千": 10**3, "万": 10**4, "百万": 10**6, "亿": 10**8}  # fmt: skip
+             "百": 100, "千": 10**3, "万": 10**4, "百万": 10**6, "亿": 10**8}  # fmt: skip
 NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 NAMES = _table(
-    r"\pi pi; \infty infinity inf; \sqrt sqrt; \cup cup; \theta theta; \alpha alpha; \beta beta; : to; % percent; "
+    r"\pi pi; \infty infinity inf oo; \sqrt sqrt; \cup cup; \theta theta; \alpha alpha; \beta beta; : to; % percent; "
     r"\degree degree degrees deg 度; , and or 和 或 及 或者 且"
 )
 # One name for each spelling of a unit. Any longer word after a number counts as a unit, too, but for those of NO_UNIT.
@@ -229,7 +245,8 @@ NO_UNIT = set(
     "fourth fifth sixth eighth tenth hundredth thousandth more less least most about above below between from "
     "with without maybe probably either neither plus minus double twice whatever where when such that wrong "
     "correct right true false else otherwise approximately around exactly also possibly perhaps undefined "
-    "nothing anything 不 或 至 到 约 以 大 小".split()
+    "nothing anything none is are negative incorrect factorial tens lakh crore grand root 不 或 至 到 约 以 大 小 左 "
+    "多 余 折 成 十".split()
 )
 
 THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?!,?[0-9])")
@@ -243,22 +260,49 @@ TOKEN = re.compile(
     re.S,
 )
 STYLE = re.compile(
-    r"\\(?:text|mathrm|mbox|textrm|textbf|textit|mathbf|boldsymbol|rm|bf|boxed|displaystyle|left|right|[,;!: ]|quad)"
-    r"(?![a-z])"
+    r"\\(?:text|mathrm|mbox|textrm|textbf|textit|texttt|textsf|emph|mathbf|boldsymbol|rm|bf|boxed|displaystyle|small|[lL]arge|huge"
+    r"|left|right|[,;!: ]|quad)(?![a-z])"
 )
-HEAD = re.compile(  # f(x), f^{-1}(x), (x,y), dy/dx, x1
+HEAD = re.compile(  # f(x), f^{-1}(x), (x,y); f(2), P(X=1), f(x)_{\max}; dy/dx, x1, \max, \lim_{x\to0}f(x), |A\cap B|
     r"(?:\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?)?\([a-z](?:,[a-z])*\)|\\frac\{d[a-z]\}\{d[a-z]\}"
-    r"|[a-z][0-9]"
+    r"|[fghACDEFGP](?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?\(.+\)(?:_\{?\\?(?:max|min)\}?)?|[a-z]_\{?\\?(?:max|min)\}?"
+    r"|[a-z][0-9]|\\?(?:max|min)|\\(?:gcd|max|min)(?:\(.+\)|\\\{.+\\\})|\\(?:lim|sum|prod|int)_.+|\|[^|]+\\c[au]p[^|]+\|"
+)
+# What is written in more than one way: LaTeX of several ages, data sets' own, and plain text.
+REWRITES = [(re.compile(pattern), to) for pattern, to in (
+    (r"\\(?:left|right)\s*\.", ""),
+    (r"\\(?:text)?color\s*\{\w+\}", ""),
+    (r"\\[hv]space\*?\s*\{[^{}]*\}", " "),
+    (r"\{([^{}]*)\\choose(?![a-z])([^{}]*)\}", r"\\binom{\1}{\2}"),
+    (r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}", r"\\frac{\1}{\2}"),
+    (r"(?<=[0-9.])\\dot\s*\{?([0-9])\}?([0-9]*)\\dot\s*\{?([0-9])\}?", r"\\overline{\1\2\3}"),
+    (r"(?<=[0-9.])\\dot\s*\{?([0-9])\}?", r"\\overline{\1}"),
+    (r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}([^{}]*)\}",
+     r"\\text{\1/\2}\3"),
+    (r"^(?:\\text\s*\{)?(?:US|USD|EUR|GBP|INR|Rs\.?|RMB|CNY|\\pounds|\\euro)\s*\}?\s*(?=\\?\$|[0-9])", ""),
+    (r"\\textcircled\s*\{([0-9]+)\}", r"(\1)"),
+    (r"\^\s*\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}(?:\s*\})?", " th"),
+    (r"\\mathbb\s*\{?\s*R\s*\}?", r"\\R "),
+    (r"\\mathbb\s*\{?\s*([ZNQC])\s*\}?", r" \1"),
+    (r"(?<=[0-9])\s*x\s*(?=10\s*\^)", r"\\times "),  # 3 x 10^8
+    (r"\*\*", "^"), (r">=", r"\\ge "), (r"<=", r"\\le "), (r"==", "="),
+)]  # fmt: skip
+SPACED = re.compile(r"\\math(?:bf|rm)\s*\{\s*[0-9](?:\s[0-9])+\s*\}")  # \mathbf{1 8}, as some data sets have it
+SYSTEM = re.compile(
+    r"(\\\{\s*)?\\begin\{(array|matrix|aligned|align\*?|gathered)\}(?:\{[^{}]*\})?(.*?)\\end\{\2\}", re.S
+)
+CONDITION = re.compile(  # k \in Z, at the end
+    r"(?<=[\w})\]])(?:[\s,，$(]|\\[ ,;:]|\\q?quad)*(?<![A-Za-z\\])([a-z])\s*(?:\\in|∈)\s*(?:\\mathbb\s*)?"
+    r"\{?\s*([ZN])\s*\}?((?:_|\^)?[+*])?\s*\)?(?=(?:\\right|\\[})\]]|[\s.$}])*$)"
 )
 TIME = re.compile(r"(\d{1,2})(?::(\d\d))?\s*([ap])\.?\s?m\.?", re.I | re.A)
 LABELS = re.compile(r"(?:\(\d{1,2}\)[,;\s]*){2,}", re.A)  # ①③④, once the circles are gone
 ESCAPED_TWICE = re.compile(r"\\\\(?=[A-Za-z])")  # \\frac
-CIRCLED = re.compile(r"\\textcircled\s*\{([0-9]+)\}")
-TIMES_TEN = re.compile(r"(?<=[0-9])\s*x\s*(?=10\s*\^)")  # 3 x 10^8
-BLACKBOARD = re.compile(r"\\mathbb\s*\{?\s*([RZNQC])\s*\}?")
-ORDINAL = re.compile(r"\^\s*\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}(?:\s*\})?")
-LEAD = re.compile(r"\s*(?:the\s+)?(?:final\s+)?answer(?:\s+is|\s*[:=])\s*[:=]?|\s*(?:答案|answer)(?:是|为|：|:)", re.I)
-NOTHING = {"no solution", "no solutions", "no real solution", "no real solutions", "empty set", "无解", "空集"}
+LEAD = re.compile(
+    r"\s*(\\text\s*\{)?\s*(?:(?:the\s+)?(?:final\s+)?answer(?:\s+is\b|\s*[:：=])\s*[:=]?|答案[是为:：])(\s*\})?", re.I
+)
+NOTHING = {"no solution", "no solutions", "no real solution", "no real solutions", "no real roots", "empty set", "无解",
+           "无实数解", "空集"}  # fmt: skip
 EVERYTHING = {"all real numbers", "all reals", "全体实数"}
 
 
@@ -362,7 +406,7 @@ class Parser:
     # Level by level, from commas down to products.
 
     def whole(self):
-        self.accept("=", r"\approx")
+        self.accept("=", r"\approx", r"\therefore", r"\Rightarrow")
         items = self.answer()
         if self.kind() != "end":
             raise Unreadable
@@ -388,10 +432,15 @@ class Parser:
 
     def head(self):
         """The left side of f(x) = .., (x, y) = .. or Area = .., as one symbol; None where there is none."""
-        ahead = next((i for i in range(1, 16) if self.text(i) == "=" or self.kind(i) == "end"), 0)
+        ahead = level = 0
+        while ahead < 15 and self.kind(ahead) != "end" and (level or self.text(ahead) != "="):
+            level += {"(": 1, "{": 1, ")": -1, "}": -1}.get(self.text(ahead), 0)
+            ahead += 1
         tokens = self.tokens[self.at : self.at + ahead] if self.text(ahead) == "=" else []
         name = "".join(t.text for t in tokens)
-        if not tokens or not HEAD.fullmatch(name) and any(t.kind not in ("word", "unit") for t in tokens):
+        words = [t.kind in ("word", "unit") for t in tokens]
+        said = any(words[:1]) and all(word or t.text.isupper() for word, t in zip(words, tokens))  # Area of ABC
+        if not said and not HEAD.fullmatch(name):
             return None
         self.at += ahead
         return Node("symbol", (), name)
@@ -448,7 +497,9 @@ class Parser:
             elif self.side_by_side():
                 factors.append(self.power())
             else:
-                return _mul(factors)
+                kinds = [f.kind for f in factors]
+                point = kinds == ["symbol", "tuple"] and factors[0].value.isupper() and factors[1].value == "()"
+                return Node("relation", tuple(factors), ("=",)) if point else _mul(factors)  # P(1,2)
 
     def side_by_side(self):
         """Does another factor follow without a sign between? A | opens only where none is open."""
@@ -470,7 +521,7 @@ class Parser:
         names = []
         while True:
             if self.kind() in ("unit", "word") or self.text() == r"\degree":
-                if self.text() in NO_UNIT or self.text()[0] in NO_UNIT:
+                if self.text() in NO_UNIT or self.text()[0] in NO_UNIT or len(self.text()) > 25:
                     raise Unreadable
                 power = {"sq": "^2", "cubic": "^3"}.get(self.text(), "") if self.kind(1) == "unit" else ""
                 self.at += 1 if power else 0
@@ -648,7 +699,7 @@ class Parser:
         self.bars = outer
         self.depth -= 1
         if name:
-            return Node("builder", items, name)
+            return Node("builder", items[:1] if len(items) == 1 else (Node("list", items),), name)
         if opening == r"\{" or opening == "{" and len(items) > 1:
             return Node("set", items)
         if len(items) > 1 and opening in ("(", "[", r"\langle"):
@@ -675,8 +726,10 @@ class Parser:
             self.raw()  # {cc}
         rows, row, sign = [], [], ""
         while sign != r"\end":
+            self.accept("if", "when", "for")
             row.append(self.statement())
-            self.accept(",")
+            if self.accept(",") and self.text() not in ("&", "\\\\", r"\end"):  # x, x > 0 for x & x > 0
+                continue
             sign = self.expect("&", "\\\\", r"\end")
             if sign != "&":
                 rows.append(Node("row", tuple(row)))
@@ -721,14 +774,16 @@ def _is_proper(node):
 
 def readings(text):
     """The ways to read an answer, as Nodes: never empty. Kind `text` is for what is not understood, or is words."""
-    text = LEAD.sub("", text, count=1).strip() if LEAD.match(text) else text.strip()
+    if lead := LEAD.match(text):
+        text = (r"\text{" if lead[1] and not lead[2] else "") + text[lead.end() :]
+    text = text.strip()
     text = text.strip(" *") if text.startswith("*") else text
     text = _latex(text)
     if r"\begin" not in text:
         text = ESCAPED_TWICE.sub(r"\\", text)
-    text = ORDINAL.sub(" th", CIRCLED.sub(r"(\1)", text)).replace("**", "^")
-    text = TIMES_TEN.sub(r"\\times ", text).replace(">=", r"\ge ").replace("<=", r"\le ").replace("==", "=")
-    text = BLACKBOARD.sub(lambda m: r"\R " if m[1] == "R" else " " + m[1], text)
+    for pattern, to in REWRITES:
+        text = pattern.sub(to, text)
+    text = SYSTEM.sub(_system, SPACED.sub(lambda m: re.sub("[^0-9]", "", m[0]), text))
     plain = _plain(text)
     if special := _special(plain):
         return [special]
@@ -737,6 +792,7 @@ def readings(text):
     if found and (not product or plain.lower() in ("no", "on", "yes")):
         return found
     text = SPLIT_DIGITS.sub(lambda m: re.sub("[^0-9]", "", m[0]), text)
+    text = re.sub(r"(?<=[0-9])\{,\}(?=[0-9])", ".", text)  # 3{,}5, a decimal comma
     ways = [text]
     if THOUSANDS.search(text):
         ways = list(dict.fromkeys([THOUSANDS.sub(_one_number, text), text.replace(",", ", ")]))
@@ -750,6 +806,15 @@ def readings(text):
         except Unreadable:
             continue
     return found or [Node("text", (), plain)]
+
+
+def _system(match):
+    r"""Equations one below the other, after a brace, as cases."""
+    brace, name, rows = match.groups()
+    columns = name in ("array", "matrix")  # elsewhere, a & only shows where to align
+    if columns and not brace:
+        return match[0]
+    return rf"\begin{{cases}}{rows if columns else rows.replace('&', '')}\end{{cases}}"
 
 
 def _one_number(match):
@@ -916,6 +981,9 @@ def _trigonometric(name, x):
         raise NoValue
     above, below = ratios[name]
     return above / Decimal(below)
+
+
+QUANTITIES = ("add", "neg", "inverse", "mul", "ratio", "call")
 
 
 class Grader:
@@ -1122,6 +1190,8 @@ class Grader:
             return self.percent(p, g)
         if "unit" in kinds:
             return self.unit(p, g)
+        if "builder" in kinds:
+            return self.builders(p, g)
         if "relation" in kinds:
             return self.relations(p, g)
         if "text" in kinds:
@@ -1165,6 +1235,14 @@ class Grader:
             p, g = (_radians(n) if name else n for n, name in ((p, p_name), (g, g_name)))
         return (p_name == g_name or not p_name or not g_name) and self.equal(p, g)
 
+    def builders(self, p, g):
+        r"""\{x \mid x=3k, k \in Z\} is its condition, if that has the same letter."""
+        if (found := self.intervals_equal(p, g)) is not None:
+            return found
+        (p_name, p), (g_name, g) = ((n.value, n.items[0]) if n.kind == "builder" else ("", n) for n in (p, g))
+        names = {p_name, g_name} - {""}
+        return len(names) == 1 and names <= self.letters(p) & self.letters(g) and self.equal(p, g)
+
     def bases(self, p, g):
         """For a gold in a base, its digits alone will do; base 10 is no base."""
         if g.kind == "base":
@@ -1202,9 +1280,20 @@ class Grader:
         """Each answer has its partner: in order if one side is a tuple, else in any."""
         if "tuple" in (p.kind, g.kind):
             ordered, other = (p, g) if p.kind == "tuple" else (g, p)
-            return other.kind == "list" and ordered.value == "()" and self.each(p.items, g.items)
+            if other.kind == "set" and len(other.items) == 1:  # \{(1,2)\}
+                return self.equal(*(n.items[0] if n is other else n for n in (p, g)))
+            if other.kind == "list" and (named := _by_name(other.items)):  # y=2, x=1 is (1,2)
+                p, g = (n._replace(items=named) if n is other else n for n in (p, g))
+            plain = ordered.value == "()" or ordered.value == "[]" and len(ordered.items) > 2  # and no interval
+            return other.kind == "list" and plain and self.each(p.items, g.items)
+        if p.kind == "list" and gs == (g,) and len(set(ps)) == len(ps) < 4:  # 3/4 or 0.75, which is the same
+            return all(one.kind != "relation" and self.equal(one, g) for one in ps)
         if len(ps) != len(gs) or len(ps) > 40:
             return self.each(ps, gs)
+        if (by_p := _by_name(ps)) and all(g.kind != "relation" for g in gs):  # x=1, y=2 for 1, 2
+            return self.each(ps, gs) or self.each(by_p, gs)
+        if (by_g := _by_name(gs)) and all(p.kind != "relation" for p in ps):
+            return self.each(ps, gs) or self.each(ps, by_g)
         rest = list(gs)
         for one in ps:
             partner = next((i for i, other in enumerate(rest) if self.equal(one, other)), None)
@@ -1236,7 +1325,7 @@ class Grader:
     # Relations: x = 5 is 5 under a name, x > 3 an interval; other equations are equal up to a factor.
 
     def relations(self, p, g):
-        named_p, named_g = self.assigned(p), self.assigned(g)
+        named_p, named_g = self.assigned(p, self.is_quantity), self.assigned(g, _is_name)
         if not named_p or not named_g:
             return False
         (p_name, p_value), (g_name, g_value) = named_p, named_g
@@ -1244,18 +1333,20 @@ class Grader:
             return True
         if (found := self.intervals_equal(p, g)) is not None:
             return found
+        if _has(p, "either") or _has(g, "either"):
+            return self.match(p, g, self.several(p) or (p,), self.several(g) or (g,))
         if p.kind != g.kind or len(p.items) != len(g.items):
             return False
         return all(any(self.same_atom(a, b) for b in _atoms(g)) for a in _atoms(p))
 
-    def assigned(self, node):
+    def assigned(self, node, is_name):
         """(name, what is said to have it); ("", node) if nothing is named; None for a contradiction or an x = x."""
-        if node.kind != "relation" or not set(node.value) <= {"=", r"\approx", r"\in"}:
+        if node.kind != "relation" or not set(node.value) <= {"=", r"\approx"} and node.value != (r"\in",):
             return "", node
         parts = node.items
-        if len(parts) == 2 and _is_name(parts[-1]) and not _is_name(parts[0]):  # 5 = x
+        if len(parts) == 2 and is_name(parts[-1]) and not is_name(parts[0]):  # 5 = x
             parts = parts[::-1]
-        named = _is_name(parts[0])
+        named = is_name(parts[0])
         values = parts[1:] if named else parts
         known = [v for v in values if not self.letters(v)]
         if parts[0] == parts[-1] and len(known) < len(parts):
@@ -1267,6 +1358,17 @@ class Grader:
         if not named and len(known) < len(values):
             return "", node
         return _name(parts[0]) if named else "", known[0] if known else values[-1]
+
+    def is_quantity(self, node):
+        """A name, or what a question may ask for: a^2+b^2, a/b, AB:BC. But as a gold, x+y=5 is a line, and no 5."""
+
+        def made_of_letters(n):
+            if n.kind == "power":
+                return made_of_letters(n.items[0]) and not self.letters(n.items[1])
+            items = [item for item in n.items if n.kind != "mul" or item.kind != "number"]  # 2a+b, 1/a
+            return _is_name(n) or n.kind in QUANTITIES and all(map(made_of_letters, items))
+
+        return _is_name(node) or made_of_letters(node) and len(self.letters(node)) > 1
 
     def same_atom(self, a, b):
         """f = 0 and g = 0, or f > 0 and g > 0: equal if f / g is constant (and positive)."""
@@ -1311,7 +1413,7 @@ class Grader:
             found = [(x, x, True, True) for x in ends] if None not in ends else None
         elif node.kind == "union":
             found = self.unite(node.items)
-        elif node.kind == "builder" and len(node.items) == 1:
+        elif node.kind == "builder":
             name, found = self.intervals(node.items[0]) or ("", None)
             found = found if name in ("", node.value) else None
         elif node.kind == "relation":
@@ -1412,17 +1514,23 @@ def _choose(node, sign):
 
 
 def _is_name(node):
-    r"""x, f(x), AB, a-b, P(A), \sin A: letters and no number."""
+    r"""x, f(x), AB, P(A), \sin A: letters and no number."""
     if node.kind == "symbol":
         return node.value != r"\pi"
-    items = [item.items[0] if item.kind == "neg" and node.kind == "add" else item for item in node.items]
-    return node.kind in ("add", "mul", "call") and all(map(_is_name, items))
+    return node.kind in ("mul", "call") and all(map(_is_name, node.items))
 
 
 def _name(node):
     if node.kind == "symbol":
         return node.value
-    return f"{node.kind} {node.value}[" + ",".join(map(_name, node.items)) + "]"
+    return f"{node.kind} {node.value}[" + ",".join(map(_name, node.items)) + "]"  # of what is no name: equal to itself
+
+
+def _by_name(items):
+    """x=.., y=.. in the order of their letters; () if a letter comes twice, as in x_1=.., x_2=.., or there is none."""
+    named = [n for n in items if n.kind == "relation" and n.value == ("=",) and n.items[0].kind == "symbol"]
+    names = [re.match(r"\\?[A-Za-z]*", n.items[0].value)[0] for n in named]
+    return tuple(n for _, n in sorted(zip(names, items))) if 1 < len(names) == len(items) == len(set(names)) else ()
 
 
 def _names_agree(a, b):
@@ -1521,6 +1629,10 @@ def is_equiv(prediction, gold):
         return p[0] == g[0] and (not p[1] or not g[1] or is_equiv(p[1], g[1]))
     if p and p[1] and is_equiv(p[1], gold) or g and g[1] and is_equiv(prediction, g[1]):
         return True
+    conditions = [CONDITION.search(side) for side in (prediction, gold)]
+    if any(conditions):  # k \in Z may be left out, but not changed
+        to = "" if None in conditions else r", \1 \\in \2\3"
+        prediction, gold = CONDITION.sub(to, prediction), CONDITION.sub(to, gold)
     try:
         with localcontext(DIGITS):
             pairs = [(a, b) for b in readings(gold) for a in readings(prediction)]
