@@ -21,9 +21,14 @@ learns from demonstrations that leave lines out. It cannot do two operations in 
 skips a line and gets a wrong answer. Showing the work is a strategy that it can do, rarely does, and is paid for: RL
 finds it. That is the story told of long chains of thought, at a scale where it can be watched.
 
-Make the base again, from scratch:
+Make the base again, from scratch (17 minutes of one core; seed 0, the one that is shipped):
 
     python toy.py --out toy_base
+
+At temperature 1 it solves 5 to 9% of the problems of level 4 at pass@1 and 30 to 47% at pass@8 (64 problems x 8, three
+sampling seeds). Tried and dropped: demonstrations that keep 55 or 72% of the lines, whose models solve 1 to 2%; ones
+that leave out the last lines only, which RL undoes in four steps; 1,000 steps of full working, which leave wrong sums
+at temperature 1. Only one warm-up seed of this recipe has been run.
 """
 
 import argparse
