@@ -324,8 +324,10 @@ def load_training(name_or_file: str, seed: int = 0) -> list[Problem]:
     Raises what load_benchmark raises.
     """
     if name_or_file == "toy":
+        import toy
+
         held_out = frozenset(problem.question for problems in load_benchmark("toy").values() for problem in problems)
-        return sum(_toy(range(2, 6), TOY_BENCH, TOY_TRAIN, seed, held_out).values(), [])
+        return sum(_toy(toy.TRAIN_LEVELS, TOY_BENCH, TOY_TRAIN, seed, held_out).values(), [])
     if _is_file(name_or_file):
         problems = _from_file(name_or_file)
     elif name_or_file in TRAINING:

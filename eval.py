@@ -409,12 +409,27 @@ def run(config):
             print(f"{name:<16} {c['problems']:>5} problems  difference {100 * c['difference']:+5.1f} "
                   f"[{100 * low:+5.1f}, {100 * high:+5.1f}]  p = {c['p']:.4f}")  # fmt: skip
         return
+    if config.resume and not config.out:
+        raise ValueError("--resume needs --out, the folder of the evaluation to go on with")
+    for name, low in {
+        "n": 1,
+        "max_new_tokens": 1,
+        "stride": 1,
+        "threads": 1,
+        "limit": 1,
+        "batch": 1,
+        "show": 0,
+    }.items():
+        if getattr(config, name) is not None and getattr(config, name) < low:
+            raise ValueError(f"--{name} {getattr(config, name)} must be at least {low}")
     if config.bench == "list":
         print(list_benchmarks())
         return
     sets, pools = {}, {}
     for name in config.bench.split(","):
         found = load_benchmark(name, bench_dir=config.bench_dir, limit=config.limit)
+        if twice := sets.keys() & found.keys():
+            raise ValueError(f"--bench {config.bench}: {', '.join(twice)} twice; files need names of their own")
         sets |= found
         if len(found) > 1:
             pools[name] = list(found)
@@ -423,7 +438,7 @@ def run(config):
 
     from parallel import checkpoint_template, load_model, setup, stop_ids
     from rank import dataset_metrics
-    from rollout import Policy, check_head
+    from rollout import Policy, check_head, model_room
     from toy import MAX_NEW_TOKENS, STRIDE
 
     path, said = resolve_model(config.model)
@@ -439,8 +454,8 @@ def run(config):
         max_new_tokens=default(config.max_new_tokens, MAX_NEW_TOKENS, 1536), seed=config.seed, batch=config.batch,
         stride=default(config.stride, STRIDE, 40), last_number=config.last_number,
     )  # fmt: skip
-    if protocol.n < 1 or protocol.temperature < 0 or not 0 < protocol.top_p <= 1 or protocol.batch < 1:
-        raise ValueError(f"want n, batch >= 1, temperature >= 0 and 0 < top_p <= 1, got {protocol}")
+    if protocol.temperature < 0 or not 0 < protocol.top_p <= 1:
+        raise ValueError(f"want temperature >= 0 and 0 < top_p <= 1, got {protocol}")
     ns = {name: paper_n(name, len(sets[name])) if config.protocol == "paper" else protocol.n for name in sets}
     if protocol.temperature == 0 and max(ns.values()) > 1:
         raise ValueError(f"--temperature 0 gives the same answer {max(ns.values())} times: use --n 1 or sample")
@@ -461,11 +476,16 @@ def run(config):
         render(tokenizer, sets[name][0].question, protocol.template)  # a template that cannot work is an error now
     policy, stops = Policy(model.eval(), config.rank_layer), stop_ids(model, tokenizer)
     check_head(policy)
+    if protocol.max_new_tokens >= model_room(policy):
+        raise ValueError(
+            f"--max_new_tokens {protocol.max_new_tokens} leaves no room for any prompt: {said} has positions for "
+            f"{model_room(policy)} tokens, prompt and response together"
+        )
     world.barrier()
     out.mkdir(parents=True, exist_ok=True)
     started.write_text(json.dumps(began, indent=1))
     told = " ".join(f"{k}={v}" for k, v in began["protocol"].items())
-    world.say(f"{said} · {told} · {began['dtype']} on {world.device}, processes: {world.size}")
+    world.say(f"{said} · {told} · {began['dtype']} on {world.device}, processes: {world.size} · to {out}")
 
     summaries, records, began_at = {}, {}, time.time()
     for name, problems in sets.items():

@@ -7,7 +7,7 @@ included, whatever the pad token is. (3) A group whose rewards are all equal has
 divided by 1e-6.
 
 Symbols: group of G responses to one prompt, reward R_i, advantage A_i, log-prob l_it of token t of response i now,
-l_it^old when it was sampled, l_it^ref under a frozen reference, entropy H_it of the distribution that token was drawn
+l_it^old before the update, l_it^ref under a frozen reference, entropy H_it of the distribution that token was drawn
 from, m_it = 1 where a token was sampled.
 
     A_i  = (R_i - mean_group R) / (std_group R + 1e-6)                  std with G - 1; Shao et al., arXiv:2402.03300

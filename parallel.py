@@ -10,7 +10,7 @@ by another number of processes.
 
     DIR/checkpoint-N/config.json, model.safetensors, tokenizer files     the model
                      run.json                                            step, template and configuration
-                     state.pt                                            baseline, random state
+                     state.pt                                            step, baseline, random state
                      optimizer/                                          AdamW state, a file for each process
 """
 
@@ -87,7 +87,10 @@ def setup(threads=None):
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = torch.device("cpu")
     if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        local, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+        if local >= there:
+            raise OSError(f"process {local} of this machine has no GPU, there are {there}: --nproc_per_node {there}")
+        device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     if (size > 1 or device.type == "cuda") and not distributed.is_initialized():
         alone = {} if size > 1 else {"store": distributed.HashStore(), "rank": 0, "world_size": 1}

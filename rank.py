@@ -5,7 +5,7 @@ ER counts as rank), undefined is NaN instead of 0, and one matrix serves all pre
 
 Z is [n, D], rows centred, with singular values sigma_1..sigma_r (Roy & Vetterli 2007; arXiv 2509.23808, section 3):
 
-    S = sum_k sigma_k     p_k = sigma_k / S     ER(Z) = exp(-sum_k p_k ln p_k)               1 <= ER <= min(n - 1, D)
+    S = sum_k sigma_k     p_k = sigma_k / S     ER(Z) = exp(-sum_k p_k ln p_k)          1 <= ER <= max(1, min(n - 1, D))
     m_j = ER(first j s + 1 rows), j = 1..K      delta_j = m_j - mean(m_1..m_{j-1}), j = 2..K
     ERV = mean_j delta_j                        ERA = (delta_K - delta_2) / (K - 2)
 

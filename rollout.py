@@ -1,4 +1,4 @@
-"""Sampling responses, and scoring them: the only file that calls the model.
+"""Sampling responses, and scoring them: the only file that knows the model's interface.
 
 How it differs from `model.generate`. (1) Each prompt is read once and its cache repeated for its samples. (2) A row
 that has finished leaves the batch, so ragged lengths cost what their tokens cost. (3) A token is drawn by inverse CDF
@@ -279,20 +279,20 @@ def micro_batches(rollout, rows, max_tokens):
 
 
 @torch.no_grad()
-def score(policy, rollout, temperature=1.0, max_tokens=16384):
+def score(policy, rollout, temperature=1.0, max_tokens=16384, look=True):
     """The definition of what was sampled: log-probs, entropies [B, T] (float32), states [B, T, D]; 0 off the mask.
 
     One forward over prompt and response together, in micro-batches; the states are in the model's dtype and take
-    B T D numbers.
+    B T D numbers. look=False: log-probs only, entropies are 0 and states None.
     """
     B, T = rollout.mask.shape
     logp = torch.zeros(B, T, device=rollout.ids.device)
     entropy, hidden = torch.zeros_like(logp), None
     for rows, part in micro_batches(rollout, torch.arange(B, device=logp.device), max_tokens):
-        l, h, z = policy(part.ids, part.attention, targets=part.responses, temperature=temperature)
-        if hidden is None:
-            hidden = torch.zeros(B, T, z.shape[-1], dtype=z.dtype, device=z.device)
+        l, h, z = policy(part.ids, part.attention, part.responses, temperature=temperature, entropy=look)
         r = part.mask.shape[1]
         logp[rows, :r], entropy[rows, :r] = l, h
-        hidden[rows, :r] = z.where(part.mask[..., None], 0.0)
+        if look:
+            hidden = torch.zeros(B, T, z.shape[-1], dtype=z.dtype, device=z.device) if hidden is None else hidden
+            hidden[rows, :r] = z.where(part.mask[..., None], 0.0)
     return logp, entropy, hidden

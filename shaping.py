@@ -5,8 +5,8 @@ last token only, measured against an average that starts at zero and lags by two
 say: every token, an average that starts at the first batch's mean, no bonus before there is one. Mode "release" keeps
 the release's choices for comparison (README: departures).
 
-    mu_k                                                      running mean of metric k in {ER, ERV, ERA} over steps
-    d_k  = clamp( (m_k - mu_k) / (|mu_k| + eps), -5, 5 )      relative deviation of this response, eps = 1e-8
+    mu_k                                                      running mean of metric x_k in {ER, ERV, ERA} over steps
+    d_k  = clamp( (x_k - mu_k) / (|mu_k| + eps), -5, 5 )      relative deviation of this response, eps = 1e-8
     beta = sigmoid( g d_ERA )                                 meta-controller, gain g = 2
     Phi  = beta tanh(d_ER) + (1 - beta) tanh(d_ERV)           exploration and exploitation channel
     A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2
@@ -24,9 +24,9 @@ MODES = ("verl", "none", "er", "erv", "equal", "shuffled", "entropy", "release")
 
 def deviations(metrics, baseline):
     """d_ER, d_ERV, d_ERA, float64 [3, B]: 0 where the metric or its running mean is undefined (NaN)."""
-    m = torch.stack([torch.as_tensor(k, dtype=torch.float64) for k in metrics])  # [3, B]
-    mu = torch.stack([torch.as_tensor(k, dtype=torch.float64) for k in baseline])[:, None].to(m.device)  # [3, 1]
-    return ((m - mu) / (mu.abs() + EPS)).clamp(-5, 5).nan_to_num(nan=0.0)
+    x = torch.stack([torch.as_tensor(k, dtype=torch.float64) for k in metrics])  # [3, B]
+    mu = torch.stack([torch.as_tensor(k, dtype=torch.float64) for k in baseline])[:, None].to(x.device)  # [3, 1]
+    return ((x - mu) / (mu.abs() + EPS)).clamp(-5, 5).nan_to_num(nan=0.0)
 
 
 def controller(mode, d_era, gain):
@@ -55,7 +55,7 @@ def shape_advantages(advantages, metrics, baseline, kappa=2.0, gain=2.0, mode="v
     "entropy": A_t + min(a H_t, |A_t| / kappa), with H = entropy [B, T] in nats, a = entropy_scale, where mask [B, T]
     bool (Cheng et al., arXiv:2506.14758) · "release": the bonus on the last token of mask [B, T] bool.
     stats: bonus_fraction, the share of responses with a non-zero bonus; bonus, its mean over responses (for a response
-    with several, its largest); beta, its mean, or None where no controller acts.
+    with several, its largest); beta, its mean, or None where none is used.
 
     >>> er, erv, era = torch.tensor([[12.0, 8.0], [3.0, 2.0], [1.0, 1.0]])
     >>> shape_advantages(torch.tensor([1.0, -1.0]), (er, erv, era), baseline=(10.0, 2.0, 1.0))

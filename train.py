@@ -113,7 +113,10 @@ def fill(config):
         if getattr(config, key) is None:
             setattr(config, key, value)
     ones = "prompts steps mini_batches max_prompt_tokens max_new_tokens stride eval_n save_every keep micro_tokens"
-    at_least = dict.fromkeys(ones.split(), 1) | {"group": 2, "eval_every": 0, "kl_coef": 0, "entropy_coef": 0}
+    zeros = "eval_every kl_coef entropy_coef gain clip_low clip_high"
+    at_least = dict.fromkeys(ones.split(), 1) | dict.fromkeys(zeros.split(), 0) | {"group": 2}
+    if config.threads is not None:
+        at_least["threads"] = 1
     for key, low in at_least.items():
         if getattr(config, key) < low:
             why = ": a response needs another of its group to be compared with" if key == "group" else ""
@@ -131,6 +134,8 @@ def fill(config):
             f"--prompts {config.prompts} does not divide by --mini_batches {config.mini_batches} x "
             f"{parts // config.mini_batches} processes = {parts}"
         )
+    if config.shaping == "release" and config.window is None:
+        config.window = 512
     if config.window is not None and config.window < 2 * config.stride:
         raise ValueError(f"--window {config.window} must hold two strides of {config.stride} tokens")
     return config
@@ -212,13 +217,13 @@ def train_step(s):
         whole = dataset_metrics(torch.cat(s.world.gather([states])))
         A = group_advantages(R, c.group, c.scale_std)  # [B]
         seen, order = exchange(s, metrics, places) if c.shaping == "shuffled" else (metrics, None)
-        A, shaped = shape_advantages(A, seen, s.baseline, c.kappa, c.gain, c.shaping, rollout.mask, rollout.entropy,
-                                     order=order)  # fmt: skip
+        shaped, bonus = shape_advantages(A, seen, s.baseline, c.kappa, c.gain, c.shaping, rollout.mask, rollout.entropy,
+                                         order=order)  # fmt: skip
         remember(s, means)
     with phase("update"):
-        updated = update(s, rollout, A, old_logp, ref_logp)
+        updated = update(s, rollout, shaped, old_logp, ref_logp)
     s.step += 1
-    line = {"step": s.step} | describe(s.world, rollout, R, c.group, shaped) | updated
+    line = {"step": s.step} | describe(s.world, rollout, R, c.group, bonus) | updated
     line |= dict(zip(NAMES, means.tolist())) | {f"{k}_undefined": n for k, n in zip(NAMES, undefined.tolist())}
     line |= {f"dataset_{k}": m.item() for k, m in zip(NAMES, whole)}
     seconds = time.perf_counter() - began
@@ -259,16 +264,18 @@ def logprobs(s, rollout):
 
     c = s.config
     with unsharded(s.policy, s.reference):
-        old = score(s.policy, rollout, c.temperature, c.micro_tokens)[0] if c.mini_batches > 1 else None
-        return old, score(s.reference, rollout, c.temperature, c.micro_tokens)[0] if s.reference else None
+        old, reference = (
+            score(policy, rollout, c.temperature, c.micro_tokens, look=False)[0] if policy else None
+            for policy in (s.policy if c.mini_batches > 1 else None, s.reference)
+        )
+    return old, reference
 
 
 def look(rollout, c):
     """RankMetrics of the sampled responses and their mean states [B, D], from the states that the sampler saw."""
     from rank import mean_states, rank_metrics
 
-    window = c.window or (512 if c.shaping == "release" else None)
-    return rank_metrics(rollout.states, rollout.mask, c.stride, window), mean_states(rollout.states, rollout.mask)
+    return rank_metrics(rollout.states, rollout.mask, c.stride, c.window), mean_states(rollout.states, rollout.mask)
 
 
 @contextlib.contextmanager
@@ -306,7 +313,7 @@ def batch_means(world, metrics):
     return total / known, unknown.long()
 
 
-def describe(world, rollout, R, group, shaped):
+def describe(world, rollout, R, group, bonus):
     """The numbers of a step that only look, over all processes: reward, length, tokens, entropy (nats per token) …"""
     import torch
 
@@ -316,11 +323,11 @@ def describe(world, rollout, R, group, shaped):
         "reward": R.sum(), "equal_groups": group * equal_groups(R, group).sum(), "length": rollout.mask.sum(),
         "truncated": (~rollout.finished).sum(), "entropy": rollout.entropy.sum(), "responses": len(R),
     }  # fmt: skip
-    acting = {k: v * len(R) for k, v in shaped.items() if v is not None}
+    acting = {k: v * len(R) for k, v in bonus.items() if v is not None}
     summed = world.sum(torch.tensor([float(v) for v in (sums | acting).values()], dtype=torch.float64))
     line = dict(zip(sums | acting, summed.tolist()))
     B, tokens = line.pop("responses"), int(line["length"])
-    return shaped | {k: v / B for k, v in line.items()} | {"entropy": line["entropy"] / tokens, "tokens": tokens}
+    return bonus | {k: v / B for k, v in line.items()} | {"entropy": line["entropy"] / tokens, "tokens": tokens}
 
 
 def remember(s, means):
@@ -551,7 +558,7 @@ def train(s, out, checkpoint=None):
     except KeyboardInterrupt:
         if s.step and s.step != saved:
             save(s, out)
-        again = f"python train.py --out {out} --resume"
+        again = f"{'python' if s.world.size == 1 else 'torchrun …'} train.py --out {out} --resume"
         sys.exit(f"\nstopped after step {s.step} of {config.steps}; go on with: {again}" if first else 1)
     if not first:
         return
@@ -569,6 +576,8 @@ def main(argv=None):
         config, out, checkpoint = parse(argv)
     except (ValueError, OSError) as error:
         sys.exit(f"train.py: {error}" if first else 1)
+    import torch
+
     from parallel import last_checkpoint, setup
 
     try:
@@ -587,7 +596,9 @@ def main(argv=None):
     except (OSError, FloatingPointError) as error:  # of all processes: the first tells
         sys.exit(f"train.py: {error}\nlast checkpoint: {last_checkpoint(out)}" if first else 1)
     except RuntimeError as error:
-        if "peer" not in str(error):
+        if isinstance(error, torch.OutOfMemoryError):
+            sys.exit(f"train.py: rank {world.rank}: {error}\ntry --recompute, a smaller --micro_tokens, more processes")
+        if "peer" not in str(error):  # how gloo says that a connection was closed
             raise
         sys.exit(f"train.py: rank {world.rank} stops, because another process has ended")
 

@@ -162,7 +162,7 @@ def main(argv=None):
     try:
         for name in [] if args.table else names:
             run(name, arms, args.seeds, args.jobs, args.out, args.train, args.eval)
-        report(args.out, names)
+        report(args.out, [name for name in TRAIN if (args.out / f"ablation-{name}.json").exists()])
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"ablation.py: {error}")
     except KeyboardInterrupt:

@@ -36,7 +36,8 @@ STYLES = [
     ("#56B4E9", (0, (4, 1.5, 1, 1.5, 1, 1.5))),
     ("#E69F00", "-"),
 ]
-NOT_COMPARED = {"seed", "out", "resume", "save_every", "keep", "micro_tokens", "bench_dir"}  # these change no result
+# What changes no result
+NOT_COMPARED = set("seed out resume eval_every save_every keep micro_tokens recompute threads bench_dir".split())
 
 
 def pyplot():

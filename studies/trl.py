@@ -194,7 +194,7 @@ def table(results):
     return "\n".join(rows)
 
 
-def main():
+def parse(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--python", default=sys.executable, help="interpreter that has trl")
     parser.add_argument("--repeats", type=int, default=5)
@@ -205,7 +205,11 @@ def main():
     parser.add_argument("--cases", nargs="+", choices=LENGTHS, default=list(LENGTHS))
     parser.add_argument("--out", default=str(ROOT / "studies" / "results"), help="folder for trl.json and trl.md")
     parser.add_argument("--worker", nargs=3, metavar=("SIDE", "FOLDER", "CASE"), help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main():
+    args = parse()
     if args.worker:
         worker(*args.worker, args.steps + WARM_UP, args.threads)
         return
