@@ -268,24 +268,26 @@ HEAD = re.compile(  # f(x), f^{-1}(x), (x,y); f(2), P(X=1), f(x)_{\max}; dy/dx, 
     r"|[fghACDEFGP](?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?\(.+\)(?:_\{?\\?(?:max|min)\}?)?|[a-z]_\{?\\?(?:max|min)\}?"
     r"|[a-z][0-9]|\\?(?:max|min)|\\(?:gcd|max|min)(?:\(.+\)|\\\{.+\\\})|\\(?:lim|sum|prod|int)_.+|\|[^|]+\\c[au]p[^|]+\|"
 )
-# What is written in more than one way: LaTeX of several ages, data sets' own, and plain text.
-REWRITES = [(re.compile(pattern), to) for pattern, to in (
-    (r"\\(?:left|right)\s*\.", ""),
-    (r"\\(?:text)?color\s*\{\w+\}", ""),
-    (r"\\[hv]space\*?\s*\{[^{}]*\}", " "),
-    (r"\{([^{}]*)\\choose(?![a-z])([^{}]*)\}", r"\\binom{\1}{\2}"),
-    (r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}", r"\\frac{\1}{\2}"),
-    (r"(?<=[0-9.])\\dot\s*\{?([0-9])\}?([0-9]*)\\dot\s*\{?([0-9])\}?", r"\\overline{\1\2\3}"),
-    (r"(?<=[0-9.])\\dot\s*\{?([0-9])\}?", r"\\overline{\1}"),
-    (r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}([^{}]*)\}",
+# What is written in more than one way: LaTeX of several ages, data sets' own, and plain text. Each is looked for only
+# where its first word, a part of whatever it matches, occurs: most answers have none of them.
+REWRITES = [(cue, re.compile(pattern), to) for cue, pattern, to in (
+    (".", r"\\(?:left|right)\s*\.", ""),
+    ("color", r"\\(?:text)?color\s*\{\w+\}", ""),
+    ("space", r"\\[hv]space\*?\s*\{[^{}]*\}", " "),
+    ("choose", r"\{([^{}]*)\\choose(?![a-z])([^{}]*)\}", r"\\binom{\1}{\2}"),
+    ("over", r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}", r"\\frac{\1}{\2}"),
+    ("dot", r"(?<=[0-9.])\\dot\s*\{?([0-9])\}?([0-9]*)\\dot\s*\{?([0-9])\}?", r"\\overline{\1\2\3}"),
+    ("dot", r"(?<=[0-9.])\\dot\s*\{?([0-9])\}?", r"\\overline{\1}"),
+    ("frac",
+     r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}([^{}]*)\}",
      r"\\text{\1/\2}\3"),
-    (r"^(?:\\text\s*\{)?(?:US|USD|EUR|GBP|INR|Rs\.?|RMB|CNY|\\pounds|\\euro)\s*\}?\s*(?=\\?\$|[0-9])", ""),
-    (r"\\textcircled\s*\{([0-9]+)\}", r"(\1)"),
-    (r"\^\s*\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}(?:\s*\})?", " th"),
-    (r"\\mathbb\s*\{?\s*R\s*\}?", r"\\R "),
-    (r"\\mathbb\s*\{?\s*([ZNQC])\s*\}?", r" \1"),
-    (r"(?<=[0-9])\s*x\s*(?=10\s*\^)", r"\\times "),  # 3 x 10^8
-    (r"\*\*", "^"), (r">=", r"\\ge "), (r"<=", r"\\le "), (r"==", "="),
+    ("", r"^(?:\\text\s*\{)?(?:US|USD|EUR|GBP|INR|Rs\.?|RMB|CNY|\\pounds|\\euro)\s*\}?\s*(?=\\?\$|[0-9])", ""),
+    ("circled", r"\\textcircled\s*\{([0-9]+)\}", r"(\1)"),
+    ("^", r"\^\s*\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}(?:\s*\})?", " th"),
+    ("mathbb", r"\\mathbb\s*\{?\s*R\s*\}?", r"\\R "),
+    ("mathbb", r"\\mathbb\s*\{?\s*([ZNQC])\s*\}?", r" \1"),
+    ("x", r"(?<=[0-9])\s*x\s*(?=10\s*\^)", r"\\times "),  # 3 x 10^8
+    ("**", r"\*\*", "^"), (">=", r">=", r"\\ge "), ("<=", r"<=", r"\\le "), ("==", r"==", "="),
 )]  # fmt: skip
 SPACED = re.compile(r"\\math(?:bf|rm)\s*\{\s*[0-9](?:\s[0-9])+\s*\}")  # \mathbf{1 8}, as some data sets have it
 SYSTEM = re.compile(
@@ -368,6 +370,7 @@ def _word(t, styled):
 
 
 END = Token("end", "")
+AFTER_PRODUCT = frozenset(("", "+", "-", ",", "=", ")", "}"))  # no factor begins with these: most products end so
 
 
 class Parser:
@@ -375,6 +378,7 @@ class Parser:
 
     def __init__(self, tokens):
         self.tokens, self.at, self.depth = [*tokens, *[END] * 16], 0, 0
+        self.equations = any(t.text == "=" for t in tokens)
         self.bars = 0  # open | signs
         self.in_angle = False  # inside the argument of sin, cos, ..: there, degrees count
 
@@ -391,7 +395,11 @@ class Parser:
         return self.text(-1)
 
     def accept(self, *texts):
-        return self.take() if self.text() in texts else ""
+        text = self.tokens[self.at].text  # that of END is in no texts
+        if text not in texts:
+            return ""
+        self.at += 1
+        return text
 
     def expect(self, *texts):
         if self.text() not in texts:
@@ -432,6 +440,8 @@ class Parser:
 
     def head(self):
         """The left side of f(x) = .., (x, y) = .. or Area = .., as one symbol; None where there is none."""
+        if not self.equations:
+            return None
         ahead = level = 0
         while ahead < 15 and self.kind(ahead) != "end" and (level or self.text(ahead) != "="):
             level += {"(": 1, "{": 1, ")": -1, "}": -1}.get(self.text(ahead), 0)
@@ -476,7 +486,7 @@ class Parser:
 
     def product(self):
         start, factors = self.at, [self.power()]
-        while True:
+        while self.text() not in AFTER_PRODUCT:
             whole = self.at == start + 1 and _is_integer(factors[-1])  # just now, a plain 3: 3\frac12 is 3 + 1/2
             start = self.at
             if self.accept("*"):
@@ -497,9 +507,10 @@ class Parser:
             elif self.side_by_side():
                 factors.append(self.power())
             else:
-                kinds = [f.kind for f in factors]
-                point = kinds == ["symbol", "tuple"] and factors[0].value.isupper() and factors[1].value == "()"
-                return Node("relation", tuple(factors), ("=",)) if point else _mul(factors)  # P(1,2)
+                break
+        kinds = [f.kind for f in factors]
+        point = kinds == ["symbol", "tuple"] and factors[0].value.isupper() and factors[1].value == "()"
+        return Node("relation", tuple(factors), ("=",)) if point else _mul(factors)  # P(1,2)
 
     def side_by_side(self):
         """Does another factor follow without a sign between? A | opens only where none is open."""
@@ -781,9 +792,13 @@ def readings(text):
     text = _latex(text)
     if r"\begin" not in text:
         text = ESCAPED_TWICE.sub(r"\\", text)
-    for pattern, to in REWRITES:
-        text = pattern.sub(to, text)
-    text = SYSTEM.sub(_system, SPACED.sub(lambda m: re.sub("[^0-9]", "", m[0]), text))
+    for cue, pattern, to in REWRITES:
+        if cue in text:
+            text = pattern.sub(to, text)
+    if r"\math" in text:
+        text = SPACED.sub(lambda m: re.sub("[^0-9]", "", m[0]), text)
+    if r"\begin" in text:
+        text = SYSTEM.sub(_system, text)
     plain = _plain(text)
     if special := _special(plain):
         return [special]
@@ -1595,9 +1610,14 @@ INTEGER = re.compile(r"-?[0-9]{1,1000}")
 ANOTHER = re.compile(r"(?<![A-Za-z\\])\(?[A-J]\s*[.:)、]|\bor\b|\band\b|或")
 
 
+LETTER = re.compile("[A-Ja-j]")
+
+
 def choice(text):
     """(set of letters, text that comes with a single letter) of an answer that is a choice, or None."""
     text = _latex(text)
+    if not LETTER.search(text):
+        return None
     letters = BETWEEN.sub("", CHOICE_WORDS.sub("", _plain(text)))
     letters = letters.upper() if len(letters) == 1 else letters
     if letters and set(letters) <= set("ABCDEFGHIJ") and len(set(letters)) == len(letters):
@@ -1609,6 +1629,13 @@ def choice(text):
     return {found[1]}, rest[:-1] if rest.count("}") > rest.count("{") else rest  # the brace of \text{A. 5}
 
 
+def _undressed(text):
+    """Without white space and a pair of $ around it."""
+    text = text.strip()
+    dressed = len(text) > 2 and text[0] == text[-1] == "$" and "$" not in text[1:-1] and text[-2] != "\\"
+    return text[1:-1].strip() if dressed else text
+
+
 def is_equiv(prediction, gold):
     r"""Is the predicted answer equal to the gold one? See the table above.
 
@@ -1617,7 +1644,7 @@ def is_equiv(prediction, gold):
     """
     if not isinstance(prediction, str) or not isinstance(gold, str):
         return False
-    prediction, gold = prediction.strip(), gold.strip()
+    prediction, gold = _undressed(prediction), _undressed(gold)
     if prediction == gold or not prediction or not gold:
         return prediction == gold != ""
     if max(len(prediction), len(gold)) > LIMIT:
