@@ -515,4 +515,7 @@ def run(config):
 
 
 if __name__ == "__main__":
+    from parallel import leave
+
     main()
+    leave()

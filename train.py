@@ -604,4 +604,7 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    from parallel import leave
+
     main()
+    leave()

@@ -188,4 +188,10 @@ def main():
 
 
 if __name__ == "__main__":
-    worker(sys.argv[2:]) if sys.argv[1:2] == ["worker"] else main()
+    if sys.argv[1:2] == ["worker"]:
+        from parallel import leave
+
+        worker(sys.argv[2:])
+        leave()
+    else:
+        main()
