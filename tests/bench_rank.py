@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from rank import rank_metrics  # noqa: E402
+from rank import dataset_metrics, mean_states, rank_metrics  # noqa: E402
 
 STRIDE, WINDOW = 40, 512
 CELLS = [(t, d) for d in (64, 896, 3584) for t in (64, 512, 1536, 4096)]
@@ -163,6 +163,20 @@ def bench_cuda():
         print(f"window {window}: {seconds:.2f} s, peak {peak:.0f} MiB above the input, error against exact {error:.0e}")
 
 
+def bench_step(repeats=25):
+    """All ranks of one step of the default run: 256 responses of 24 to 52 states of width 64, stride 4."""
+    length = torch.randint(24, 53, (256,), generator=torch.Generator().manual_seed(0))
+    hidden, mask = torch.stack([states(52, 64, seed) for seed in range(256)]), torch.arange(52) < length[:, None]
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        rank_metrics(hidden.float(), mask, 4)
+        dataset_metrics(mean_states(hidden.float(), mask))
+        seconds.append(time.perf_counter() - start)
+    print(f"ranks of a default step: {1e3 * statistics.median(seconds):.0f} ms ({1e3 * min(seconds):.0f} to "
+          f"{1e3 * max(seconds):.0f}), {torch.get_num_threads()} thread(s)")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the six cells that take seconds, fewer repeats")
@@ -170,10 +184,13 @@ def main():
     parser.add_argument("--repeats", type=int, help="alternating runs per cell (default 5, 3 or 1 by size)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cuda", action="store_true", help="time 384 responses of 1536 x 3584 on a GPU instead")
+    parser.add_argument("--step", action="store_true", help="time the ranks of one step of the default run instead")
     args = parser.parse_args()
     if args.cuda:
         return bench_cuda()
     torch.set_num_threads(args.threads)
+    if args.step:
+        return bench_step()
     cells = [tuple(map(int, c.split("x"))) for c in args.cells] if args.cells else QUICK if args.quick else CELLS
     head = ["T", "D", "whole", "exact", "fast", "win", "release", "svd", "x release", "x svd", "x gram", "MiB",
             "err exact", "err fast"]

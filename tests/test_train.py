@@ -90,6 +90,12 @@ def test_every_shaping_trains(state, shaping):
     assert found[-1]["beta"] == {"er": 1.0, "erv": 0.0, "equal": 0.5, "entropy": None}.get(shaping, found[-1]["beta"])
 
 
+def test_the_shapings_of_the_command_line_are_those_of_shaping():
+    import shaping
+
+    assert train.SHAPINGS == shaping.MODES
+
+
 def test_the_release_baseline_starts_at_zero_and_is_a_batch_late(state):
     s = state("--shaping", "release")
     first = train_step(s)
