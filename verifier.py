@@ -41,15 +41,17 @@ the answer is False.
 """
 
 import math
+import operator
 import re
 import unicodedata
 from decimal import Context, Decimal, DivisionByZero, InvalidOperation, Overflow, localcontext
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 TAIL = 200_000  # characters of a response that are searched, from its end: longer than any model answers
 LIMIT = 2000  # characters of an answer that is parsed; a longer one is compared as text
-DEPTH = 90  # levels of the parse, about three to a bracket
+DEPTH = 30  # brackets, fractions, roots, functions and exponents within one another
 BITS = 16_000  # of an exact number, numerator and denominator together: 3^{2023} has 3,207
 WORK = 100_000  # steps of one verdict, a step being about a microsecond
 
@@ -251,12 +253,17 @@ NO_UNIT = set(
 
 THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?!,?[0-9])")
 SPLIT_DIGITS = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:(?:\{,\}|,?\s?\\[,!;: ]\s?|~|\s)[0-9]{3})+(?![0-9])")
+DECIMAL_COMMA = re.compile(r"(?<=[0-9])\{,\}(?=[0-9])")  # 3{,}5
+TIMES_E = re.compile(r"[0-9]e[+-][0-9](?![0-9])")
+FORMULA = re.compile(  # what can be no words, labels or time
+    r"[=^+<>|]|\\(?:[dt]?frac|sqrt)(?![a-z])|\A[^mM)0-9]*[0-9][^mM)]*\)?\Z"
+)
 UNIT_LETTER = re.compile(  # 5 m, 9.8 m/s^2
     r"((?:[0-9})]|\\pi)(?:\s|\\[;,: ])+)([mgshLlNJWVAKCFT])(?![A-Za-z0-9_('])(?=\s*(?:$|\^|/|\$|,|\\cdot))"
 )
 TOKEN = re.compile(
-    r"\\(?:[A-Za-z]+|.)|(?:[0-9]+(?:\.[0-9]+|\.(?=\\overline))?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?![0-9A-Za-z]))?"
-    r"|[A-Za-z]+|[\u4e00-\u9fff]+|\s+|.",
+    r"\s*(\\(?:[A-Za-z]+|.)|(?:[0-9]+(?:\.[0-9]+|\.(?=\\overline))?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?![0-9A-Za-z]))?"
+    r"|[A-Za-z]+|[\u4e00-\u9fff]+|.)",
     re.S,
 )
 STYLE = re.compile(
@@ -286,7 +293,7 @@ REWRITES = [(cue, re.compile(pattern), to) for cue, pattern, to in (
     ("^", r"\^\s*\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}(?:\s*\})?", " th"),
     ("mathbb", r"\\mathbb\s*\{?\s*R\s*\}?", r"\\R "),
     ("mathbb", r"\\mathbb\s*\{?\s*([ZNQC])\s*\}?", r" \1"),
-    ("x", r"(?<=[0-9])\s*x\s*(?=10\s*\^)", r"\\times "),  # 3 x 10^8
+    ("10", r"(?<=[0-9])\s*x\s*(?=10\s*\^)", r"\\times "),  # 3 x 10^8
     ("**", r"\*\*", "^"), (">=", r">=", r"\\ge "), ("<=", r"<=", r"\\le "), ("==", r"==", "="),
 )]  # fmt: skip
 SPACED = re.compile(r"\\math(?:bf|rm)\s*\{\s*[0-9](?:\s[0-9])+\s*\}")  # \mathbf{1 8}, as some data sets have it
@@ -308,39 +315,48 @@ NOTHING = {"no solution", "no solutions", "no real solution", "no real solutions
 EVERYTHING = {"all real numbers", "all reals", "全体实数"}
 
 
+OPEN = Token("operator", "{")
+
+
 def tokenise(text):
     r"""LaTeX or plain text as Tokens. Letters side by side are symbols, unless they are a name, a unit, or a long word;
     in \text{..} they are a word at once."""
     tokens, styles, starting = [], [], False  # styles: of each open brace, is it that of a \text?
-    for t in TOKEN.findall(text):
-        kind = "operator"
-        if t[0] == "\\" and len(t) > 1:
-            name = t[1:]
-            starting = starting or name in TEXTS
-            if name in TEXTS or name in SKIPPED:
-                continue
-            t = name if name in FUNCTIONS else SPELLINGS.get(name, t)
-            kind = "function" if name in FUNCTIONS else "symbol" if name in SYMBOLS or t == "i" else kind
-        elif t.isspace() or t in "$~\\" or t == "." and tokens and tokens[-1].kind in ("unit", "word"):  # sq. units
-            continue
-        elif t == "{":
+    for t in TOKEN.findall(text.strip()):
+        if t == "{":
             styles.append(starting)
-            if starting:
-                starting = False
-                continue
+            found = () if starting else (OPEN,)
+            starting = False
         elif t == "}" and styles and styles.pop():
             continue
-        elif t[0] in "0123456789" or t[0] == "." and len(t) > 1:
-            kind = "number"
-        elif t.isalpha():
-            tokens += _word(t, any(styles[-2:]))
+        elif t == "." and tokens and tokens[-1].kind in ("unit", "word"):  # sq. units
             continue
-        tokens.append(Token(kind, t))
-        starting = False
+        else:
+            found = _tokens(t, True in styles[-2:])
+            starting = t[1:] in TEXTS or starting and not found
+        tokens += found
     for last in ("\\\\", "."):
         if tokens and tokens[-1].text == last:
             tokens.pop()
     return tokens
+
+
+@lru_cache(1024)  # answers are made of few different words
+def _tokens(t, styled):
+    """What one match of TOKEN stands for: mostly one Token; for `xy`, two; for what says nothing, none."""
+    if t[0] in "0123456789" or t[0] == "." and len(t) > 1:
+        return (Token("number", t),)
+    if t.isalpha():
+        return tuple(_word(t, styled))
+    name = t[1:]
+    if t[0] != "\\" or not name:
+        return (Token("operator", t),) if t not in "$~\\" else ()
+    if name in TEXTS or name in SKIPPED:
+        return ()
+    if name in FUNCTIONS:
+        return (Token("function", name),)
+    t = SPELLINGS.get(name, t)
+    return (Token("symbol" if name in SYMBOLS or t == "i" else "operator", t),)
 
 
 def _word(t, styled):
@@ -371,38 +387,43 @@ def _word(t, styled):
 
 END = Token("end", "")
 AFTER_PRODUCT = frozenset(("", "+", "-", ",", "=", ")", "}"))  # no factor begins with these: most products end so
+SIGNS = frozenset(("+", "-", r"\pm", r"\mp"))
+JOINERS = frozenset((":", r"\cup", "U", r"\setminus"))
 
 
 class Parser:
-    """One reading of a list of tokens, or Unreadable."""
+    """One reading of a list of tokens, or Unreadable. `kind` and `text` are those of the token that comes next."""
 
     def __init__(self, tokens):
-        self.tokens, self.at, self.depth = [*tokens, *[END] * 16], 0, 0
+        self.tokens, self.depth = [*tokens, *[END] * 16], 0
         self.equations = any(t.text == "=" for t in tokens)
         self.bars = 0  # open | signs
         self.in_angle = False  # inside the argument of sin, cos, ..: there, degrees count
+        self.go(0)
 
-    def text(self, ahead=0):
-        return self.tokens[self.at + ahead].text
+    def go(self, at):
+        self.at = at
+        self.kind, self.text = self.tokens[at]
 
-    def kind(self, ahead=0):
-        return self.tokens[self.at + ahead].kind
+    def ahead(self, n):
+        return self.tokens[self.at + n]
 
     def take(self):
-        if self.kind() == "end":
+        if self.kind == "end":
             raise Unreadable
-        self.at += 1
-        return self.text(-1)
+        text = self.text
+        self.go(self.at + 1)
+        return text
 
     def accept(self, *texts):
-        text = self.tokens[self.at].text  # that of END is in no texts
+        text = self.text  # that of END is in no texts
         if text not in texts:
             return ""
-        self.at += 1
+        self.go(self.at + 1)
         return text
 
     def expect(self, *texts):
-        if self.text() not in texts:
+        if self.text not in texts:
             raise Unreadable
         return self.take()
 
@@ -416,7 +437,7 @@ class Parser:
     def whole(self):
         self.accept("=", r"\approx", r"\therefore", r"\Rightarrow")
         items = self.answer()
-        if self.kind() != "end":
+        if self.kind != "end":
             raise Unreadable
         return items[0] if len(items) == 1 else Node("list", items)
 
@@ -426,55 +447,65 @@ class Parser:
         while self.accept(",", ";"):
             while self.accept(",", ";"):
                 pass
-            if self.kind() == "end" or self.text() in (")", "]", "}", r"\}"):
+            if self.kind == "end" or self.text in (")", "]", "}", r"\}"):
                 break
             items.append(self.statement())
         return tuple(items)
 
     def statement(self):
-        parts, signs = [self.head() or self.union()], []
-        while self.text() in RELATIONS:
+        node = self.equations and self.head() or self.union()
+        if self.text not in RELATIONS:
+            return node
+        parts, signs = [node], []
+        while self.text in RELATIONS:
             signs.append(self.take())
             parts.append(self.union())
-        return Node("relation", tuple(parts), tuple(signs)) if signs else parts[0]
+        return Node("relation", tuple(parts), tuple(signs))
 
     def head(self):
         """The left side of f(x) = .., (x, y) = .. or Area = .., as one symbol; None where there is none."""
-        if not self.equations:
-            return None
         ahead = level = 0
-        while ahead < 15 and self.kind(ahead) != "end" and (level or self.text(ahead) != "="):
-            level += {"(": 1, "{": 1, ")": -1, "}": -1}.get(self.text(ahead), 0)
+        while ahead < 15 and self.ahead(ahead).kind != "end" and (level or self.ahead(ahead).text != "="):
+            level += {"(": 1, "{": 1, ")": -1, "}": -1}.get(self.ahead(ahead).text, 0)
             ahead += 1
-        tokens = self.tokens[self.at : self.at + ahead] if self.text(ahead) == "=" else []
+        tokens = self.tokens[self.at : self.at + ahead] if self.ahead(ahead).text == "=" else []
         name = "".join(t.text for t in tokens)
         words = [t.kind in ("word", "unit") for t in tokens]
         said = any(words[:1]) and all(word or t.text.isupper() for word, t in zip(words, tokens))  # Area of ABC
         if not said and not HEAD.fullmatch(name):
             return None
-        self.at += ahead
+        self.go(self.at + ahead)
         return Node("symbol", (), name)
 
     def union(self):
-        items = [self.ratio()]
-        while self.text() in (r"\cup", "U", r"\setminus") and items[0].kind in ("tuple", "set", "reals"):
+        node = self.sum()
+        if self.text not in JOINERS:  # the usual case; these levels are passed for every 5
+            return node
+        items = [self.ratio(node)]
+        while self.text in (r"\cup", "U", r"\setminus") and items[0].kind in ("tuple", "set", "reals"):
             less = self.take() == r"\setminus"
-            items.append(Node("without", (self.ratio(),)) if less else self.ratio())
+            item = self.ratio(self.sum())
+            items.append(Node("without", (item,)) if less else item)
         return Node("union", tuple(items)) if len(items) > 1 else items[0]
 
-    def ratio(self):
-        items = [self.sum()]
+    def ratio(self, first):
+        items = [first]
         while self.accept(":"):
             items.append(self.sum())
-        return Node("ratio", tuple(items)) if len(items) > 1 else items[0]
+        return Node("ratio", tuple(items)) if len(items) > 1 else first
 
     def sum(self):
-        items = [self.signed(self.product)]
-        while self.text() in ("+", "-", r"\pm", r"\mp"):
+        node = self.signed(self.product)
+        if self.text not in SIGNS:
+            return node
+        items = [node]
+        while self.text in SIGNS:
             items.append(self.signed(self.product))
-        return Node("add", tuple(items)) if len(items) > 1 else items[0]
+        return Node("add", tuple(items))
 
     def signed(self, operand):
+        if self.text not in SIGNS:
+            return operand()
         minus, either = False, 0
         while sign := self.accept("+", "-", r"\pm", r"\mp"):
             minus ^= sign == "-"
@@ -485,8 +516,11 @@ class Parser:
         return Node("neg", (node,)) if minus else node
 
     def product(self):
-        start, factors = self.at, [self.power()]
-        while self.text() not in AFTER_PRODUCT:
+        start, node = self.at, self.power()
+        if self.text in AFTER_PRODUCT:
+            return node
+        factors = [node]
+        while self.text not in AFTER_PRODUCT:
             whole = self.at == start + 1 and _is_integer(factors[-1])  # just now, a plain 3: 3\frac12 is 3 + 1/2
             start = self.at
             if self.accept("*"):
@@ -494,15 +528,15 @@ class Parser:
                 factors.append(self.signed(self.power))
             elif self.accept("/"):
                 factors.append(Node("inverse", (self.signed(self.power),)))
-            elif whole and (self.kind() == "number" or self.text() == r"\frac"):
-                part = self.plain_fraction() if self.kind() == "number" else self.power()
+            elif whole and (self.kind == "number" or self.text == r"\frac"):
+                part = self.plain_fraction() if self.kind == "number" else self.power()
                 factors[-1:] = [Node("add", (factors[-1], part))] if _is_proper(part) else [factors[-1], part]
-            elif self.kind() in ("unit", "word") or self.text() == r"\degree":
+            elif self.kind in ("unit", "word") or self.text == r"\degree":
                 return Node("unit", (_mul(factors),), self.unit())
-            elif self.text() == "%" and factors[0].kind != "percent":
+            elif self.text == "%" and factors[0].kind != "percent":
                 self.take()
                 factors = [Node("percent", (_mul(factors),))]
-            elif self.kind() == "multiple":
+            elif self.kind == "multiple":
                 factors.append(_number(MULTIPLES[self.take()]))
             elif self.side_by_side():
                 factors.append(self.power())
@@ -514,9 +548,9 @@ class Parser:
 
     def side_by_side(self):
         """Does another factor follow without a sign between? A | opens only where none is open."""
-        if self.text() == "|":
+        if self.text == "|":
             return not self.bars
-        return self.kind() in ("number", "symbol", "function") and self.text() != "U" or self.text() in (
+        return self.kind in ("number", "symbol", "function") and self.text != "U" or self.text in (
             "(", "[", "{", r"\frac", r"\sqrt", r"\binom", r"\vec", r"\lfloor", r"\lceil")  # fmt: skip
 
     def plain_fraction(self):
@@ -531,18 +565,18 @@ class Parser:
         """cm, m/s^2, degrees, apples per day: everything to the end of the phrase, as one name."""
         names = []
         while True:
-            if self.kind() in ("unit", "word") or self.text() == r"\degree":
-                if self.text() in NO_UNIT or self.text()[0] in NO_UNIT or len(self.text()) > 25:
+            if self.kind in ("unit", "word") or self.text == r"\degree":
+                if self.text in NO_UNIT or self.text[0] in NO_UNIT or len(self.text) > 25:
                     raise Unreadable
-                power = {"sq": "^2", "cubic": "^3"}.get(self.text(), "") if self.kind(1) == "unit" else ""
-                self.at += 1 if power else 0
+                power = {"sq": "^2", "cubic": "^3"}.get(self.text, "") if self.ahead(1).kind == "unit" else ""
+                self.go(self.at + (1 if power else 0))
                 name = self.take()
                 names.append("/" if name in ("per", "each") else name + power)
-            elif self.text() == "/" and (self.kind(1) in ("unit", "word") or self.text(1) in UNITS):
+            elif self.text == "/" and (self.ahead(1).kind in ("unit", "word") or self.ahead(1).text in UNITS):
                 self.take()
-                names.append("/" + UNITS.get(self.text(), self.text()))
+                names.append("/" + UNITS.get(self.text, self.text))
                 self.take()
-            elif self.text() == "*" and self.kind(1) == "unit":
+            elif self.text == "*" and self.ahead(1).kind == "unit":
                 self.take()
             elif names and self.accept("^"):
                 names.append("^" + self.raw())
@@ -554,11 +588,10 @@ class Parser:
     # Powers, and what they are made of.
 
     def power(self):
-        self.deeper()
         node, wraps = self.primary(), 0
-        while self.text() in ("^", "!", r"\degree"):
+        while self.text in ("^", "!", r"\degree"):
             wraps += 1
-            if self.text() == r"\degree" and not self.in_angle:
+            if self.text == r"\degree" and not self.in_angle:
                 break
             if wraps > 4:
                 raise Unreadable
@@ -569,30 +602,26 @@ class Parser:
                 self.accept("C", "F")  # of temperature
             else:
                 self.expect("^")
+                self.deeper()
                 node = Node("power", (node, self.signed(self.power)))
-        self.depth -= 1
+                self.depth -= 1
         return node
 
     def circle(self):
         r"""Takes ^\circ or ^{\circ}, if that is what comes."""
-        ahead = [self.text(i) for i in range(4)]
+        ahead = [self.ahead(i).text for i in range(4)]
         taken = 2 if ahead[1] == r"\circ" else 4 if ahead[1:] == ["{", r"\circ", "}"] else 0
-        self.at += taken
+        self.go(self.at + taken)
         return taken
 
     def primary(self):
-        self.deeper()
-        t, kind = self.text(), self.kind()
+        t, kind = self.text, self.kind
         if kind == "number":
-            node = self.number()
-        elif kind == "symbol" or kind == "unit" and len(t) == 1:  # \text{K}
-            node = self.symbol()
-        elif kind == "function":
-            node = self.call()
-        elif t in CLOSING:
-            node = self.group()
-        else:
-            node = self.command(self.take())
+            return self.number()
+        if kind == "symbol" or kind == "unit" and len(t) == 1:  # \text{K}
+            return self.symbol()
+        self.deeper()
+        node = self.call() if kind == "function" else self.group() if t in CLOSING else self.command(self.take())
         self.depth -= 1
         return node
 
@@ -606,7 +635,7 @@ class Parser:
             if self.accept("["):
                 degree = self.sum()
                 self.expect("]")
-            inside = self.number() if self.kind() == "number" else self.signed(self.primary)
+            inside = self.number() if self.kind == "number" else self.signed(self.primary)
             return Node("power", (inside, Node("inverse", (degree,))))
         if name == r"\vec":
             return Node("symbol", (), "vec " + self.raw())
@@ -620,9 +649,10 @@ class Parser:
 
     def argument(self):
         r"""What \frac takes: {..}, or one digit, or one symbol. \frac12 is one half."""
-        t = self.text()
-        if self.kind() == "number" and len(t) > 1 and t.isdigit():
+        t = self.text
+        if self.kind == "number" and len(t) > 1 and t.isdigit():
             self.tokens[self.at] = Token("number", t[1:])
+            self.go(self.at)
             return _number(int(t[0]))
         return self.signed(self.primary)
 
@@ -638,10 +668,10 @@ class Parser:
     def number(self):
         r"""A number with its last digit's worth: 2.50 is (5/2, 1/100); an integer, or 2.0, is exact: (2, 0). So is
         0.1\overline{6}. And 101_3, digits in a base, is a kind of its own."""
-        if self.kind() != "number":
+        if self.kind != "number":
             raise Unreadable
         text = self.take()
-        if text.isdecimal() and len(text) <= 1000 and self.text() != "_":
+        if text.isdecimal() and len(text) <= 1000 and self.text != "_":
             return _number(int(text))
         digits, _, exponent = text.lower().partition("e")
         whole, point, decimals = digits.partition(".")
@@ -660,18 +690,21 @@ class Parser:
                 raise Unreadable
             return _number(value + Fraction(int(period), 10**places * (10 ** len(period) - 1)))
         scale = Fraction(10) ** int(exponent or 0)
-        return _number(value * scale, scale / 10**places if decimals.strip("0") else Fraction(0))
+        return _number(value * scale, scale / 10**places if decimals.strip("0") else 0)
 
     def symbol(self):
         start, name = self.at, self.take()
-        while self.text() in ("_", "'"):
+        while self.text in ("_", "'"):
             name += self.accept("'") or self.take() + self.raw().replace("\\", "")
         if not name.startswith("C_") or not self.accept("^"):
             return Node("symbol", (), name)
-        self.at = start + 2  # C_n^k, as Chinese textbooks write it
+        self.go(start + 2)  # C_n^k, as Chinese textbooks write it
+        self.deeper()
         above = self.argument()
         self.expect("^")
-        return Node("binomial", (above, self.argument()))
+        node = Node("binomial", (above, self.argument()))
+        self.depth -= 1
+        return node
 
     def call(self):
         r"""\sin 2x, \sin^2 x, \log_2 3, ln(x). Without brackets, the argument goes to the next sign or function."""
@@ -682,14 +715,12 @@ class Parser:
             else:
                 exponent = self.signed(self.primary)
         outer, self.in_angle = self.in_angle, name in ("sin", "cos", "tan", "cot", "sec", "csc")
-        if self.text() in CLOSING:
+        if self.text in CLOSING:
             inside = self.group()
         else:
-            self.deeper()
             factors = [self.signed(self.power)]
-            while self.side_by_side() and self.kind() != "function" and self.text() not in ("(", "[", "|"):
+            while self.side_by_side() and self.kind != "function" and self.text not in ("(", "[", "|"):
                 factors.append(self.power())
-            self.depth -= 1
             inside = _mul(factors)
         self.in_angle = outer
         if exponent == Node("neg", (_number(1),)):
@@ -700,15 +731,17 @@ class Parser:
         return Node("power", (node, exponent)) if exponent else node
 
     def group(self):
-        self.deeper()
         opening, outer = self.take(), self.bars
+        if self.kind == "number" and opening in "{(" and self.ahead(1).text == CLOSING[opening][0]:
+            node = self.number()  # {5}: the usual case
+            self.take()
+            return node
         self.bars = 1 if opening == "|" else 0
         may_build = opening == r"\{" or opening == "{" and self.at == 1
         name = self.builder() if may_build else None
-        items = () if self.text() == CLOSING[opening] else self.answer()
+        items = () if self.text == CLOSING[opening] else self.answer()
         closing = self.expect(*(CLOSING[opening] if opening in "([" else [CLOSING[opening]]))
         self.bars = outer
-        self.depth -= 1
         if name:
             return Node("builder", items[:1] if len(items) == 1 else (Node("list", items),), name)
         if opening == r"\{" or opening == "{" and len(items) > 1:
@@ -723,12 +756,12 @@ class Parser:
 
     def builder(self):
         r"""Takes the `x \mid` or `x \in \R :` that opens a set by its condition, and gives the name; else None."""
-        start, name = self.at, self.symbol().value if self.kind() == "symbol" else None
+        start, name = self.at, self.symbol().value if self.kind == "symbol" else None
         if name and self.accept(r"\in"):
             self.raw()
         if name and self.accept("|", r"\mid", ":"):
             return name
-        self.at = start
+        self.go(start)
         return None
 
     def environment(self):
@@ -739,7 +772,7 @@ class Parser:
         while sign != r"\end":
             self.accept("if", "when", "for")
             row.append(self.statement())
-            if self.accept(",") and self.text() not in ("&", "\\\\", r"\end"):  # x, x > 0 for x & x > 0
+            if self.accept(",") and self.text not in ("&", "\\\\", r"\end"):  # x, x > 0 for x & x > 0
                 continue
             sign = self.expect("&", "\\\\", r"\end")
             if sign != "&":
@@ -755,8 +788,8 @@ class Parser:
         return Node("matrix", tuple(rows))
 
 
-def _number(value, worth=Fraction(0)):
-    return Node("number", (), (Fraction(value), worth))
+def _number(value, worth=0):
+    return Node("number", (), (value, worth))
 
 
 def _mul(factors):
@@ -790,7 +823,7 @@ def readings(text):
     text = text.strip()
     text = text.strip(" *") if text.startswith("*") else text
     text = _latex(text)
-    if r"\begin" not in text:
+    if "\\\\" in text and r"\begin" not in text:
         text = ESCAPED_TWICE.sub(r"\\", text)
     for cue, pattern, to in REWRITES:
         if cue in text:
@@ -799,28 +832,31 @@ def readings(text):
         text = SPACED.sub(lambda m: re.sub("[^0-9]", "", m[0]), text)
     if r"\begin" in text:
         text = SYSTEM.sub(_system, text)
-    plain = _plain(text)
-    if special := _special(plain):
-        return [special]
-    found = [Node("text", (), plain)] if _is_words(plain) else []
-    product = len(plain) <= 3 and plain.isascii() and plain.isalpha() and not set(plain) <= set("IVX")
-    if found and (not product or plain.lower() in ("no", "on", "yes")):
-        return found
-    text = SPLIT_DIGITS.sub(lambda m: re.sub("[^0-9]", "", m[0]), text)
-    text = re.sub(r"(?<=[0-9])\{,\}(?=[0-9])", ".", text)  # 3{,}5, a decimal comma
+    found = []
+    if not FORMULA.search(text):
+        plain = _plain(text)
+        if special := _special(plain):
+            return [special]
+        product = len(plain) <= 3 and plain.isascii() and plain.isalpha() and not set(plain) <= set("IVX")
+        found = [Node("text", (), plain)] if _is_words(plain) else []
+        if found and (not product or plain.lower() in ("no", "on", "yes")):
+            return found
+    written, text = text, SPLIT_DIGITS.sub(lambda m: re.sub("[^0-9]", "", m[0]), text)
+    if "," in text:
+        text = DECIMAL_COMMA.sub(".", text)
     ways = [text]
-    if THOUSANDS.search(text):
+    if "," in text and THOUSANDS.search(text):
         ways = list(dict.fromkeys([THOUSANDS.sub(_one_number, text), text.replace(",", ", ")]))
     if UNIT_LETTER.search(text):
         ways.append(UNIT_LETTER.sub(r"\1\\text{\2}", ways[0]))
-    if re.search(r"[0-9]e[+-][0-9](?![0-9])", text):
+    if "e" in text and TIMES_E.search(text):
         ways.append(text.replace("e", " e "))  # 2e-1 is also two e minus one
     for way in ways:
         try:
             found.append(Parser(tokenise(way)).whole())
         except Unreadable:
             continue
-    return found or [Node("text", (), plain)]
+    return found or [Node("text", (), _plain(written))]
 
 
 def _system(match):
@@ -876,10 +912,11 @@ def _special(plain):
     return Node("set") if low in NOTHING else Node("reals") if low in EVERYTHING else None
 
 
-# Compare. Kind by kind, and in each kind item by item, down to values. A value is a Fraction while it is rational, and
-# is then compared exactly. Otherwise it is a pair of 80-digit decimals (real, imaginary), compared to 50 digits: what
-# people write with a few roots, \pi and e is either equal or differs long before. With letters, both sides are
-# evaluated at points where letters are numbers: they must agree wherever both are defined, at AGREE points at least.
+# Compare. Kind by kind, and in each kind item by item, down to values. A value is an int or a Fraction while it is
+# rational, and is then compared exactly. Otherwise it is a pair of 80-digit decimals (real, imaginary), compared to 50
+# digits: what people write with a few roots, \pi and e is either equal or differs long before. With letters, both
+# sides are evaluated at points where letters are numbers: they must agree wherever both are defined, at AGREE points at
+# least.
 
 DIGITS = Context(prec=80, Emax=10**6, Emin=-(10**6), traps=[InvalidOperation, DivisionByZero, Overflow])
 CLOSE = Decimal("1e-50")  # relative
@@ -888,8 +925,15 @@ POINTS, AGREE = 14, 4
 STEPS, STEP_POINTS = ("floor", "ceil", "abs"), 80  # these are equal at many points without being equal
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798")
 CONSTANTS = {r"\pi": (PI, Decimal(0)), "e": (Decimal(1).exp(DIGITS), Decimal(0)), "i": (Decimal(0), Decimal(1))}
+HALF = Decimal("0.5")
 INFINITE = Decimal("inf")
+RATIONAL = (int, Fraction)
 LINE = (-INFINITE, INFINITE, False, False)  # an interval: low, high, is low in it, is high in it
+
+
+with localcontext(DIGITS):  # of the series below, the last term first
+    TAYLOR = [(1 / Decimal(math.factorial(n)), 1 / Decimal(math.factorial(n + 1))) for n in range(90, -1, -2)]
+    LEIBNIZ = [1 / Decimal(n) for n in range(89, 0, -2)]
 
 
 class NoValue(Exception):
@@ -913,7 +957,7 @@ def _size(a):
 
 
 def _close(a, b):
-    if isinstance(a, Fraction) and isinstance(b, Fraction):
+    if isinstance(a, RATIONAL) and isinstance(b, RATIONAL):
         return a == b
     (ar, ai), (br, bi) = _pair(a), _pair(b)
     largest = max(_size((ar, ai)), _size((br, bi)))
@@ -929,8 +973,8 @@ def _times(a, b):
 
 
 def _inverse(a):
-    if isinstance(a, Fraction):
-        return 1 / a
+    if isinstance(a, RATIONAL):
+        return Fraction(1, a) if a not in (1, -1) else a
     square = a[0] * a[0] + a[1] * a[1]
     return a[0] / square, -a[1] / square
 
@@ -938,11 +982,11 @@ def _inverse(a):
 def _sin_cos(x):
     if abs(x) > 10**20:
         raise NoValue
-    x, sums, term = x % (2 * PI), [Decimal(0), Decimal(0)], Decimal(1)
-    for n in range(200):  # the Taylor series: even powers make the cosine, odd ones the sine
-        sums[n % 2] += term if n % 4 < 2 else -term
-        term = term * x / (n + 1)
-    return tuple(Decimal(0) if abs(v) < CLOSE else v for v in sums[::-1])
+    x = x.remainder_near(2 * PI)
+    square, sine, cosine = -x * x, Decimal(0), Decimal(0)
+    for even, odd in TAYLOR:
+        sine, cosine = sine * square + odd, cosine * square + even
+    return tuple(Decimal(0) if abs(v) < CLOSE else v for v in (sine * x, cosine))
 
 
 def _arctan(x):
@@ -952,10 +996,10 @@ def _arctan(x):
         return PI / 2 - _arctan(1 / x)
     for _ in range(3):  # halve the angle
         x = x / (1 + (1 + x * x).sqrt())
-    total, power = Decimal(0), x
-    for n in range(1, 90, 2):
-        total, power = total + power / n, -power * x * x
-    return 8 * total
+    square, total = -x * x, Decimal(0)
+    for term in LEIBNIZ:
+        total = total * square + term
+    return 8 * total * x
 
 
 def _log(a):
@@ -998,6 +1042,7 @@ def _trigonometric(name, x):
     return above / Decimal(below)
 
 
+EXPRESSIONS = frozenset("number symbol neg add mul inverse power call factorial binomial percent unit".split())
 QUANTITIES = ("add", "neg", "inverse", "mul", "ratio", "call")
 
 
@@ -1016,12 +1061,11 @@ class Grader:
     # Values.
 
     def value(self, node, point=None):
-        """Of a Node at a point (None: no letters): a Fraction, a pair, or an infinity as float. Raises NoValue."""
+        """Of a Node at a point (None: no letters): rational, a pair, or an infinity as float. Raises NoValue."""
         key = id(node), point
         if key not in self.values:
-            self.spend(1)
             try:
-                found = self.compute(node, point)
+                found = _infinity(node) or self.compute(node, point)
             except (NoValue, ArithmeticError):
                 found = None
             self.values[key] = found, node  # the node is kept, so that its id stays its own
@@ -1036,29 +1080,32 @@ class Grader:
         return found
 
     def compute(self, node, point):
-        kind, items = node.kind, node.items
+        self.left -= 1
+        if self.left < 0:
+            raise OutOfWork
+        kind = node.kind
         if kind == "number":
             return node.value[0]
         if kind == "symbol":
             return self.letter(node.value, point)
-        if kind == "infinity":
-            return math.inf
-        if kind == "neg" and isinstance(found := self.value(items[0], point), (float, Fraction)):
-            return -found
-        if kind not in ("add", "mul", "neg", "inverse", "power", "factorial", "binomial", "percent", "unit", "call"):
+        if kind not in EXPRESSIONS:
             raise NoValue
-        values = [self.finite(item, point) for item in items]
+        values = [self.compute(item, point) for item in node.items]
+        if kind == "mul":
+            return self.product(values)
         if kind == "add":
-            return self.fold(values, lambda a, b: a + b, _add)
+            return self.fold(values, operator.add, _add)
+        if kind == "inverse":
+            return _inverse(values[0])
         if kind == "power":
             return self.power(*values, point)
         if kind == "call":
             return self.call(node.value, *values)
-        if kind == "inverse":
-            return _inverse(values[0])
         if kind in ("factorial", "binomial"):
             return self.choose(values)
-        return self.product(values + {"neg": [Fraction(-1)], "percent": [Fraction(1, 100)]}.get(kind, []))
+        if kind == "neg":
+            return -values[0] if isinstance(values[0], RATIONAL) else self.product([-1, *values])
+        return values[0] if kind == "unit" else self.product([*values, Fraction(1, 100)])  # percent
 
     def letter(self, name, point):
         r"""i, e, \pi, or the number that stands for the letter at this point, a function of its name: fractions above
@@ -1069,14 +1116,14 @@ class Grader:
             raise NoValue
         code = sum((i + 7) * ord(c) for i, c in enumerate(name)) * 7919 + point * 104729
         if point >= 7:
-            return Fraction(1 + code % (9 if point < POINTS else 97))
+            return 1 + code % (9 if point < POINTS else 97)
         return Fraction(1000 + code % 8999, -997 if point == 6 else 10007 if point in (2, 5) else 997)
 
     def fold(self, values, exact, pairs):
-        """Sum or product: of Fractions while there are only such, then of pairs."""
+        """Sum or product: of rationals while there are only such, then of pairs."""
         total = values[0]
         for v in values[1:]:
-            if isinstance(v, Fraction) and isinstance(total, Fraction):
+            if isinstance(v, RATIONAL) and isinstance(total, RATIONAL):
                 self.spend(1 + (_bits(v) // 500) ** 2)
                 total = exact(total, v)
                 if _bits(total) > BITS:
@@ -1087,32 +1134,34 @@ class Grader:
         return total
 
     def product(self, values):
-        return self.fold(values, lambda a, b: a * b, _times)
+        return self.fold(values, operator.mul, _times)
 
     def choose(self, values):
         """n! of [n], or n over k of [n, k]."""
-        if any(not isinstance(v, Fraction) or v.denominator != 1 or not 0 <= v <= 1500 for v in values):
+        if any(not isinstance(v, RATIONAL) or v.denominator != 1 or not 0 <= v <= 1500 for v in values):
             raise NoValue
         self.spend(values[0].numerator)
         numbers = [v.numerator for v in values]
-        return Fraction(math.comb(*numbers) if len(numbers) == 2 else math.factorial(*numbers))
+        return math.comb(*numbers) if len(numbers) == 2 else math.factorial(*numbers)
 
     def power(self, a, b, point):
         self.spend(20)
-        if isinstance(a, Fraction) and isinstance(b, Fraction):
+        if isinstance(a, RATIONAL) and isinstance(b, RATIONAL):
             found = self.exact_power(a, b, point)
             if found is not None:
                 return found
             if a < 0 and b.denominator % 2:  # the real root: \sqrt[3]{-8} is -2
-                return self.product([Fraction((-1) ** (b.numerator % 2)), self.power(-a, b, point)])
+                return self.product([(-1) ** (b.numerator % 2), self.power(-a, b, point)])
             if a < 0 and b == Fraction(1, 2):
                 return Decimal(0), _pair(self.power(-a, b, point))[0]
-        if isinstance(b, Fraction) and b.denominator == 1 and 0 < abs(b) <= 64:
+        if isinstance(b, RATIONAL) and b.denominator == 1 and 0 < abs(b) <= 64:
             found = self.product([_pair(a)] * abs(b.numerator))
             return found if b > 0 else _inverse(found)
         a, b = _pair(a), _pair(b)
         if a[0] >= 0 and not a[1] and not b[1]:
             self.spend(60)
+            if b[0] == HALF:  # twenty times faster
+                return a[0].sqrt(), Decimal(0)
             return a[0] ** b[0], Decimal(0)
         self.spend(200)
         return _exp(_times(b, _log(a)))
@@ -1124,7 +1173,7 @@ class Grader:
             roots = [_root(n, b.denominator) for n in (a.numerator, a.denominator)] if few else [None]
             if None in roots:
                 return None
-            a, b = Fraction(*roots), Fraction(b.numerator)
+            a, b = Fraction(*roots), b.numerator
         if a == 0 and b <= 0:
             raise NoValue
         if a in (0, 1, -1):
@@ -1134,13 +1183,13 @@ class Grader:
                 raise NoValue
             return None
         self.spend((int(abs(b)) * _bits(a) // 500) ** 2)
-        return a ** int(b)
+        return a ** int(b) if b > 0 else Fraction(a) ** int(b)
 
     def call(self, name, a, base=None):
         self.spend(100)
         x = _pair(a)
         if name == "abs":
-            return abs(a) if isinstance(a, Fraction) else (_size(a), Decimal(0))
+            return abs(a) if isinstance(a, RATIONAL) else (_size(a), Decimal(0))
         if name == "exp":
             return _exp(x)
         if name in ("ln", "log"):
@@ -1150,15 +1199,15 @@ class Grader:
             raise NoValue
         if name in ("floor", "ceil"):
             near = x[0].to_integral_value()
-            real = a if isinstance(a, Fraction) else near if abs(x[0] - near) < CLOSE else x[0]
-            return Fraction(math.floor(real) if name == "floor" else math.ceil(real))
+            real = a if isinstance(a, RATIONAL) else near if abs(x[0] - near) < CLOSE else x[0]
+            return math.floor(real) if name == "floor" else math.ceil(real)
         return _trigonometric(name, x[0]), Decimal(0)
 
     def letters(self, node):
         """Names of the letters in a Node, constants left out."""
         if id(node) not in self.names:
-            own = {node.value} - CONSTANTS.keys() if node.kind == "symbol" else set()
-            self.names[id(node)] = own.union(*(self.letters(item) for item in node.items)), node
+            names = {n.value for n in _nodes(node) if n.kind == "symbol"} - CONSTANTS.keys()
+            self.names[id(node)] = names, node
         return self.names[id(node)][0]
 
     def same_value(self, p, g):
@@ -1188,7 +1237,7 @@ class Grader:
 
     def rounds(self, a, b, worth):
         """Is a the same as b to b's last digit, which is worth so much?"""
-        if isinstance(a, Fraction) and isinstance(b, Fraction):
+        if isinstance(a, RATIONAL) and isinstance(b, RATIONAL):
             return bool(worth) and abs(a - b) <= worth / 2
         (a, imaginary), (b, _) = _pair(a), _pair(b)
         return bool(worth) and not imaginary and abs(a - b) <= _pair(worth)[0] / 2
@@ -1218,6 +1267,8 @@ class Grader:
         if "ratio" in kinds:
             return self.ratios(p, g)
         ps, gs = self.several(p), self.several(g)
+        if not ps and not gs and kinds <= EXPRESSIONS:
+            return self.same_value(p, g)
         if ps or gs:
             return self.match(p, g, ps or (p,), gs or (g,)) or bool(self.intervals_equal(p, g))
         if (found := self.intervals_equal(p, g)) or found is not None and kinds != {"tuple"}:
@@ -1495,12 +1546,18 @@ class Grader:
         return name, self.interval(low, high, low_in, high_in)
 
 
+def _infinity(node):
+    if node.kind == "neg":
+        return -_infinity(node.items[0])
+    return math.inf if node.kind == "infinity" else 0.0
+
+
 def _worth(node):
     r"""What the last digit of a decimal is worth: 1/100 for 0.33, 10^{-20} for 1.6 \times 10^{-19}; 0 if it is exact,
     as a decimal of one digit is taken to be: that 1/7 rounds to 0.1 says little."""
     if node.kind == "number":
         value, worth = node.value
-        return worth if value >= 10 * worth else Fraction(0)
+        return worth if value >= 10 * worth else 0
     if node.kind == "neg":
         return _worth(node.items[0])
     if node.kind == "mul" and len(node.items) == 2:
@@ -1512,12 +1569,19 @@ def _worth(node):
             n, minus = (n.items[0], True) if n.kind == "neg" else (n, False)
             if _is_integer(n) and n.value[0] < 400:
                 return _worth(first) * Fraction(10) ** (-int(n.value[0]) if minus else int(n.value[0]))
-    return Fraction(0)
+    return 0
+
+
+def _nodes(node):
+    """The node and all below it."""
+    found = [node]
+    for n in found:  # which grows meanwhile
+        found += n.items
+    return found
 
 
 def _has(node, kind, values=None):
-    here = node.kind == kind and (values is None or node.value in values)
-    return here or any(_has(item, kind, values) for item in node.items)
+    return any(n.kind == kind and (values is None or n.value in values) for n in _nodes(node))
 
 
 def _choose(node, sign):
@@ -1610,7 +1674,7 @@ INTEGER = re.compile(r"-?[0-9]{1,1000}")
 ANOTHER = re.compile(r"(?<![A-Za-z\\])\(?[A-J]\s*[.:)、]|\bor\b|\band\b|或")
 
 
-LETTER = re.compile("[A-Ja-j]")
+LETTER = re.compile(r"[A-J]|(?<![A-Za-z])[a-j](?![A-Za-z])")
 
 
 def choice(text):
@@ -1663,7 +1727,7 @@ def is_equiv(prediction, gold):
     try:
         with localcontext(DIGITS):
             pairs = [(a, b) for b in readings(gold) for a in readings(prediction)]
-            bases = [None, Fraction(10)] if "log" in prediction + gold else [None]
+            bases = [None, 10] if "log" in prediction + gold else [None]
             return any(grader.equal(a, b) for grader in map(Grader, bases) for a, b in pairs)
     except OutOfWork:
         return False
