@@ -60,9 +60,10 @@ def by_length():
         "prose": lambda n: "so the answer is not here, " * (n // 27) + r"\boxed{5}",
     }
     for title, makers, lengths, call in (
-        ("answer of n characters against itself + 1, ms (above 2,000 characters: compared as text)", answers, (125, 250, 500, 1000, 2000, 4000), _against_itself),
+        ("answer of n characters against itself + 1, ms (beyond 2,000: as text)", answers,
+         (125, 250, 500, 1000, 2000, 4000), _against_itself),
         ("response of n characters, ms", responses, (25_000, 50_000, 100_000, 200_000, 400_000), _against_7),
-    ):
+    ):  # fmt: skip
         print(f"\n{title}")
         print(f"{'n':<18}" + "".join(f"{n:>9}" for n in lengths))
         for name, make in makers.items():
