@@ -44,6 +44,7 @@ import math
 import operator
 import re
 import unicodedata
+import zlib
 from decimal import Context, Decimal, DivisionByZero, InvalidOperation, Overflow, localcontext
 from fractions import Fraction
 from functools import lru_cache
@@ -212,13 +213,13 @@ UNICODE = str.maketrans(
 SKIPPED = set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr middle displaystyle textstyle limits boxed fbox mathbf bf it "
     "small large Large LARGE huge tt mathtt boldsymbol mathit mathcal mathsf ensuremath quad qquad "
-    "hline triangle angle hat bar tilde underline , ; ! : $ ( ) [ ] # @ &".split()
+    "hline triangle angle hat underline checkmark blacksquare square Box , ; ! : $ ( ) [ ] # @ &".split()
 ) | {" "}  # fmt: skip
 TEXTS = set("text mathrm mbox textrm textbf textit texttt textsf emph textnormal rm hbox operatorname mathop".split())
 SPELLINGS = _table(
     r"\frac dfrac tfrac cfrac; \binom dbinom tbinom; \le leq leqslant leqq; \ge geq geqslant geqq; \ne neq; * cdot "
     r"times ast bullet; / div; \emptyset varnothing O; \vec overrightarrow; \cup bigcup; \setminus backslash "
-    r"smallsetminus; \approx simeq doteq; | | lvert rvert vert; , land lor wedge vee; \{ lbrace; \} rbrace; [ "
+    r"smallsetminus; \approx simeq doteq; \overline bar; | | lvert rvert vert; \land wedge; \lor vee; \{ lbrace; \} rbrace; [ "
     r"lbrack; ] rbrack; < lt; > gt; : colon; i imath; % %; _ _"
 )
 FUNCTIONS = set("sin cos tan cot sec csc arcsin arccos arctan ln log lg exp".split())
@@ -230,7 +231,7 @@ MULTIPLES = {"hundred": 100, "dozen": 12, "thousand": 10**3, "million": 10**6, "
 NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 NAMES = _table(
     r"\pi pi; \infty infinity inf oo; \sqrt sqrt; \cup cup; \theta theta; \alpha alpha; \beta beta; : to; % percent; "
-    r"\degree degree degrees deg 度; , and or 和 或 及 或者 且"
+    r"+ plus; - minus negative; \degree degree degrees deg 度; , and or 和 或 及 或者 且"
 )
 # One name for each spelling of a unit. Any longer word after a number counts as a unit, too, but for those of NO_UNIT.
 UNITS = _table(
@@ -243,13 +244,15 @@ UNITS = _table(
     "st nd rd; pt pts point; per; each; unit; mil; boy; girl; car; bus; way; egg; toy; pen; box; bag"
 )
 NO_UNIT = set(
-    "not nor than then if unless except but after before over under squared cubed half halves quarter third "
-    "fourth fifth sixth eighth tenth hundredth thousandth more less least most about above below between from "
-    "with without maybe probably either neither plus minus double twice whatever where when such that wrong "
-    "correct right true false else otherwise approximately around exactly also possibly perhaps undefined "
-    "nothing anything none is are negative incorrect factorial tens lakh crore grand root 不 或 至 到 约 以 大 小 左 "
-    "多 余 折 成 十".split()
-)
+    "not nor than then if unless except but after before over under squared cubed half halves quarter third more less "
+    "least most about above below between from with without maybe probably either neither double doubled twice triple "
+    "tripled whatever where when such that wrong correct right true false else otherwise approximately around exactly "
+    "also possibly perhaps undefined nothing anything none is are incorrect factorial inverse reciprocal repeating "
+    "recurring tens lakh crore score gross couple pair grand root 不 或 至 到 约 以 大 小 左 多 余 折 成 十".split()
+) | {
+    stem + "th" for stem in "four fif six seven eigh nin ten eleven twelf thirteen twentie hundred thousand million "
+    "billion trillion".split()
+}  # fmt: skip
 
 THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?!,?[0-9])")
 SPLIT_DIGITS = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:(?:\{,\}|,?\s?\\[,!;: ]\s?|~|\s)[0-9]{3})+(?![0-9])")
@@ -258,11 +261,12 @@ TIMES_E = re.compile(r"[0-9]e[+-][0-9](?![0-9])")
 FORMULA = re.compile(  # what can be no words, labels or time
     r"[=^+<>|]|\\(?:[dt]?frac|sqrt)(?![a-z])|\A[^mM)0-9]*[0-9][^mM)]*\)?\Z"
 )
+FORMAL = re.compile(r"[\\^_]")  # in a text that is not understood: mathematics, and no words
 UNIT_LETTER = re.compile(  # 5 m, 9.8 m/s^2
     r"((?:[0-9})]|\\pi)(?:\s|\\[;,: ])+)([mgshLlNJWVAKCFT])(?![A-Za-z0-9_('])(?=\s*(?:$|\^|/|\$|,|\\cdot))"
 )
 TOKEN = re.compile(
-    r"\s*(\\(?:[A-Za-z]+|.)|(?:[0-9]+(?:\.[0-9]+|\.(?=\\overline))?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?![0-9A-Za-z]))?"
+    r"\s*(\\(?:[A-Za-z]+|.)|(?:[0-9]+(?:\.[0-9]+|\.(?=\\(?:overline|bar)))?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?![0-9A-Za-z]))?"
     r"|[A-Za-z]+|[\u4e00-\u9fff]+|.)",
     re.S,
 )
@@ -294,7 +298,7 @@ REWRITES = [(cue, re.compile(pattern), to) for cue, pattern, to in (
     ("mathbb", r"\\mathbb\s*\{?\s*R\s*\}?", r"\\R "),
     ("mathbb", r"\\mathbb\s*\{?\s*([ZNQC])\s*\}?", r" \1"),
     ("10", r"(?<=[0-9])\s*x\s*(?=10\s*\^)", r"\\times "),  # 3 x 10^8
-    ("**", r"\*\*", "^"), (">=", r">=", r"\\ge "), ("<=", r"<=", r"\\le "), ("==", r"==", "="),
+    ("~", r"^~(?=[A-Za-z])", r"\\neg "), ("**", r"\*\*", "^"), (">=", r">=", r"\\ge "), ("<=", r"<=", r"\\le "), ("==", r"==", "="),
 )]  # fmt: skip
 SPACED = re.compile(r"\\math(?:bf|rm)\s*\{\s*[0-9](?:\s[0-9])+\s*\}")  # \mathbf{1 8}, as some data sets have it
 SYSTEM = re.compile(
@@ -443,13 +447,16 @@ class Parser:
 
     def answer(self):
         """Statements with commas between; 1, 2, and 3 has two commas before the 3."""
-        items = [self.statement()]
-        while self.accept(",", ";"):
+        items, logic = [self.statement()], False
+        while sign := self.accept(",", ";", r"\land", r"\lor"):
+            logic |= sign in (r"\land", r"\lor")
             while self.accept(",", ";"):
                 pass
             if self.kind == "end" or self.text in (")", "]", "}", r"\}"):
                 break
             items.append(self.statement())
+        if logic and any(item.kind != "relation" for item in items):  # p \land q: two statements, no list
+            raise Unreadable
         return tuple(items)
 
     def statement(self):
@@ -551,7 +558,7 @@ class Parser:
         if self.text == "|":
             return not self.bars
         return self.kind in ("number", "symbol", "function") and self.text != "U" or self.text in (
-            "(", "[", "{", r"\frac", r"\sqrt", r"\binom", r"\vec", r"\lfloor", r"\lceil")  # fmt: skip
+            "(", "[", "{", r"\frac", r"\sqrt", r"\binom", r"\vec", r"\overline", r"\tilde", r"\lfloor", r"\lceil")  # fmt: skip
 
     def plain_fraction(self):
         above = self.number()
@@ -639,8 +646,11 @@ class Parser:
             return Node("power", (inside, Node("inverse", (degree,))))
         if name == r"\vec":
             return Node("symbol", (), "vec " + self.raw())
-        if name == r"\overline":
-            return self.argument()
+        if name == r"\tilde":
+            return Node("symbol", (), "tilde " + self.raw())
+        if name == r"\overline":  # the conjugate of z is not z; the segment AB is AB
+            inside = self.argument()
+            return Node("symbol", (), "bar " + inside.value) if inside.kind == "symbol" else inside
         if name == r"\begin":
             return self.environment()
         if name not in (r"\infty", r"\emptyset", r"\R"):
@@ -856,7 +866,22 @@ def readings(text):
             found.append(Parser(tokenise(way)).whole())
         except Unreadable:
             continue
-    return found or [Node("text", (), _plain(written))]
+    if found:
+        return found
+    tokens = [t.text for t in tokenise(written)]
+    plain = _plain(written)
+    return [Node("text", (), " ".join(_unbraced(tokens)) if FORMAL.search(plain) else plain)]
+
+
+def _unbraced(tokens):
+    """x^2 for x^{2}."""
+    kept = []
+    for t in tokens:
+        if t == "}" and kept[-2:-1] == ["{"]:
+            t = kept.pop()
+            kept.pop()
+        kept.append(t)
+    return kept
 
 
 def _system(match):
@@ -920,9 +945,9 @@ def _special(plain):
 
 DIGITS = Context(prec=80, Emax=10**6, Emin=-(10**6), traps=[InvalidOperation, DivisionByZero, Overflow])
 CLOSE = Decimal("1e-50")  # relative
-NIL = Decimal("1e-75")  # what is left of 0 when roots cancel
-POINTS, AGREE = 14, 4
-STEPS, STEP_POINTS = ("floor", "ceil", "abs"), 80  # these are equal at many points without being equal
+NIL = Decimal("1e-70")  # relative: what is left of 0 when roots cancel
+POINTS, AGREE = 30, 4
+STEP_POINTS = 80  # for what jumps
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798")
 CONSTANTS = {r"\pi": (PI, Decimal(0)), "e": (Decimal(1).exp(DIGITS), Decimal(0)), "i": (Decimal(0), Decimal(1))}
 HALF = Decimal("0.5")
@@ -961,15 +986,25 @@ def _close(a, b):
         return a == b
     (ar, ai), (br, bi) = _pair(a), _pair(b)
     largest = max(_size((ar, ai)), _size((br, bi)))
-    return _size((ar - br, ai - bi)) <= CLOSE * largest or largest <= NIL
+    return _size((ar - br, ai - bi)) <= CLOSE * largest
+
+
+def _sum(x, y):
+    """x + y of decimals: 0 where they cancel but for rounding. A y that x swallows is beyond the digits: no value."""
+    total, large = x + y, max(abs(x), abs(y))
+    if x and y and (abs(x) < CLOSE * large or abs(y) < CLOSE * large):
+        raise NoValue
+    return total if abs(total) > NIL * large else Decimal(0)
 
 
 def _add(a, b):
-    return a[0] + b[0], a[1] + b[1]
+    return _sum(a[0], b[0]), _sum(a[1], b[1])
 
 
 def _times(a, b):
-    return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
+    if not a[1] and not b[1]:
+        return a[0] * b[0], Decimal(0)
+    return _sum(a[0] * b[0], -a[1] * b[1]), _sum(a[0] * b[1], a[1] * b[0])
 
 
 def _inverse(a):
@@ -1114,7 +1149,7 @@ class Grader:
             return CONSTANTS[name]
         if point is None:
             raise NoValue
-        code = sum((i + 7) * ord(c) for i, c in enumerate(name)) * 7919 + point * 104729
+        code = zlib.crc32(f"{name} at {point}".encode())
         if point >= 7:
             return 1 + code % (9 if point < POINTS else 97)
         return Fraction(1000 + code % 8999, -997 if point == 6 else 10007 if point in (2, 5) else 997)
@@ -1215,7 +1250,7 @@ class Grader:
             return False
         if not self.letters(p):
             return bool(self.agree(p, g, None))
-        agreed, steps = 0, _has(p, "call", STEPS) or _has(g, "call", STEPS)
+        agreed, steps = 0, self.jumps(p) or self.jumps(g)
         for point in range(STEP_POINTS if steps else POINTS):
             found = self.agree(p, g, point)
             if found is False:
@@ -1224,6 +1259,14 @@ class Grader:
             if agreed == AGREE and not steps:
                 break
         return agreed >= AGREE
+
+    def jumps(self, node):
+        """Does it hold |x|, a floor or (-1)^n? These are equal to others at many points without being equal."""
+        return any(
+            n.kind == "call" and n.value in ("floor", "ceil", "abs")
+            or n.kind == "power" and n.items[0].kind == "neg" and self.letters(n.items[1])
+            for n in _nodes(node)
+        )  # fmt: skip
 
     def agree(self, p, g, point):
         """Are two values equal? None where one is undefined."""
@@ -1259,7 +1302,9 @@ class Grader:
         if "relation" in kinds:
             return self.relations(p, g)
         if "text" in kinds:
-            return p.kind == g.kind and _words(p.value) == _words(g.value)
+            if p.kind != g.kind or FORMAL.search(p.value + g.value):
+                return p == g
+            return _words(p.value) == _words(g.value)
         if "base" in kinds:
             return self.bases(p, g)
         if "time" in kinds:
@@ -1318,23 +1363,24 @@ class Grader:
     def times(self, p, g):
         """3:30 pm; and 3:30, which was parsed as a ratio."""
 
-        def clock(node):
-            if node.kind == "ratio" and len(node.items) == 2 and all(map(_is_integer, node.items)):
-                return *(int(item.value[0]) for item in node.items), ""
-            return node.value if node.kind == "time" else ("", "", "")
-
-        (*p, p_half), (*g, g_half) = clock(p), clock(g)
+        (*p, p_half), (*g, g_half) = ((n.value if n.kind == "time" else _clock(n) or ("", "", "")) for n in (p, g))
         return p == g and (p_half == g_half or not p_half or not g_half)
 
     def ratios(self, p, g):
         """a:b:c up to a factor; 1:2 is 1/2, too."""
         if p.kind == g.kind:
+            if _clock(p) and _clock(g) or self.zero(p.items + g.items):
+                return self.each(p.items, g.items)
             (a, *rest_p), (b, *rest_g) = p.items, g.items
             products = [(Node("mul", (a, y)), Node("mul", (x, b))) for x, y in zip(rest_p, rest_g)]
             return len(rest_p) == len(rest_g) and all(self.same_value(x, y) for x, y in products)
         if len((p if p.kind == "ratio" else g).items) > 2:
             return False
         return self.equal(*(_over(*n.items) if n.kind == "ratio" else n for n in (p, g)))
+
+    def zero(self, nodes):
+        """Is one of them 0?"""
+        return any(not self.letters(n) and self.agree(n, _number(0), None) for n in nodes)
 
     def several(self, node):
         r"""The answers in a list, a set, or an expression with \pm; () for a single one."""
@@ -1441,7 +1487,8 @@ class Grader:
         (f,), (g,), ratio, agreed = a.items, b.items, None, 0
         if a.value != b.value or not self.letters(f) or self.letters(f) != self.letters(g):
             return False
-        for point in range(POINTS):
+        steps = self.jumps(f) or self.jumps(g)
+        for point in range(STEP_POINTS if steps else POINTS):
             try:
                 quotient = self.product([self.finite(f, point), _inverse(self.finite(g, point))])
             except (NoValue, ArithmeticError):
@@ -1449,9 +1496,9 @@ class Grader:
             if not _size(_pair(quotient)) or ratio is not None and not _close(ratio, quotient):
                 return False
             ratio, agreed = quotient, agreed + 1
-            if agreed == AGREE:
-                return a.value in ("=", r"\ne") or _pair(ratio)[0] > 0
-        return False
+            if agreed == AGREE and not steps:
+                break
+        return agreed >= AGREE and (a.value in ("=", r"\ne") or _pair(ratio)[0] > 0)
 
     # Sets of real numbers, as intervals that are sorted and do not touch.
 
@@ -1544,6 +1591,13 @@ class Grader:
             else:
                 high, high_in = bound, sign in (r"\le", r"\ge")
         return name, self.interval(low, high, low_in, high_in)
+
+
+def _clock(node):
+    """(hour, minutes, "") of 3:30, which was parsed as a ratio; () of any other."""
+    numbers = [int(n.value[0]) for n in node.items if _is_integer(n)] if node.kind == "ratio" else []
+    minutes = len(numbers) == len(node.items) == 2 and numbers[0] < 25 and (not numbers[1] or 10 <= numbers[1] < 60)
+    return (*numbers, "") if minutes else ()
 
 
 def _infinity(node):
