@@ -226,11 +226,13 @@ FUNCTIONS = set("sin cos tan cot sec csc arcsin arccos arctan ln log lg exp".spl
 RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\ne", r"\in", r"\approx"}
 CLOSING = {"(": ")]", "[": "])", "{": "}", r"\{": r"\}", r"\langle": r"\rangle", r"\lfloor": r"\rfloor",
            r"\lceil": r"\rceil", "|": "|"}  # fmt: skip
+DEGREE = r"\degree"
+TEMPERATURES = ("C", "F", "celsiu", "fahrenheit")  # -s is cut off
 MULTIPLES = {"hundred": 100, "dozen": 12, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
              "百": 100, "千": 10**3, "万": 10**4, "百万": 10**6, "亿": 10**8}  # fmt: skip
 NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 NAMES = _table(
-    r"\pi pi; \infty infinity inf oo; \sqrt sqrt; \cup cup; \theta theta; \alpha alpha; \beta beta; : to; % percent; "
+    r"\pi pi; \infty infinity inf oo; \sqrt sqrt; \theta theta; \alpha alpha; \beta beta; : to; % percent; "
     r"+ plus; - minus negative; \degree degree degrees deg 度; , and or 和 或 及 或者 且"
 )
 # One name for each spelling of a unit. Any longer word after a number counts as a unit, too, but for those of NO_UNIT.
@@ -240,7 +242,7 @@ UNITS = _table(
     "cu; mL ml milliliter; L l liter litre 升; mg; g gram gm 克; kg kilogram 千克 公斤; lb lbs pound; oz ounce; s "
     "sec second 秒; day 天 日; week wk; min minute mins 分钟 分; h hr hrs hour 小时 时; month 个月; year yr yrs "
     "年; mph; kph; N newton; J joule; kJ; cal; kcal; erg; dyne; eV; W watt; V volt; A amp; K kelvin; C; F; T; Hz "
-    "hertz; Pa; kPa; mol mole; rad radian; Jy; cent; dollar usd 美元; yuan 元 rmb 块; people 人; men man; 个; th "
+    "hertz; Pa; kPa; mol mole; rad radian; ohm; kWh; cup; Jy; cent; dollar usd 美元; yuan 元 rmb 块; people 人; men man; 个; th "
     "st nd rd; pt pts point; per; each; unit; mil; boy; girl; car; bus; way; egg; toy; pen; box; bag"
 )
 NO_UNIT = set(
@@ -279,6 +281,7 @@ HEAD = re.compile(  # f(x), f^{-1}(x), (x,y); f(2), P(X=1), f(x)_{\max}; dy/dx, 
     r"|[fghACDEFGP](?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?\(.+\)(?:_\{?\\?(?:max|min)\}?)?|[a-z]_\{?\\?(?:max|min)\}?"
     r"|[a-z][0-9]|\\?(?:max|min)|\\(?:gcd|max|min)(?:\(.+\)|\\\{.+\\\})|\\(?:lim|sum|prod|int)_.+|\|[^|]+\\c[au]p[^|]+\|"
 )
+STYLED = r"(?:\s*\\(?:text|mathrm)\s*\{[^{}]*\}(?:\s*\\cdot(?![a-z])|\s*\^\{?[0-9]\}?)*)+\s*"  # \text{J}\cdot\text{s}^2
 # What is written in more than one way: LaTeX of several ages, data sets' own, and plain text. Each is looked for only
 # where its first word, a part of whatever it matches, occurs: most answers have none of them.
 REWRITES = [(cue, re.compile(pattern), to) for cue, pattern, to in (
@@ -289,12 +292,13 @@ REWRITES = [(cue, re.compile(pattern), to) for cue, pattern, to in (
     ("over", r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}", r"\\frac{\1}{\2}"),
     ("dot", r"(?<=[0-9.])\\dot\s*\{?([0-9])\}?([0-9]*)\\dot\s*\{?([0-9])\}?", r"\\overline{\1\2\3}"),
     ("dot", r"(?<=[0-9.])\\dot\s*\{?([0-9])\}?", r"\\overline{\1}"),
-    ("frac",
-     r"\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{([^{}]*)\}([^{}]*)\}",
-     r"\\text{\1/\2}\3"),
+    ("frac", rf"\\[dt]?frac\s*\{{({STYLED})\}}\s*\{{({STYLED})\}}", r" \1/(\2)"),
+    ("Omega", r"(?<=[0-9}])(?:\s|\\[;,: ])*\\Omega\s*$", r"\\text{ ohm}"),
+    ("mu", r"(?<=[0-9}])(?:\s|\\[;,: ])*\\mu\s*(?:\\(?:text|mathrm)\s*\{)?\s*([mgslLFACVW])\s*\}?$", r"\\text{ u\1}"),
     ("", r"^(?:\\text\s*\{)?(?:US|USD|EUR|GBP|INR|Rs\.?|RMB|CNY|\\pounds|\\euro)\s*\}?\s*(?=\\?\$|[0-9])", ""),
     ("circled", r"\\textcircled\s*\{([0-9]+)\}", r"(\1)"),
     ("^", r"\^\s*\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}(?:\s*\})?", " th"),
+    ("mathbb", r"\\mathbb\s*\{?\s*R\s*\}?\s*[\^_]\s*\{?\s*\+\s*\}?", r"(0,\\infty)"),
     ("mathbb", r"\\mathbb\s*\{?\s*R\s*\}?", r"\\R "),
     ("mathbb", r"\\mathbb\s*\{?\s*([ZNQC])\s*\}?", r" \1"),
     ("10", r"(?<=[0-9])\s*x\s*(?=10\s*\^)", r"\\times "),  # 3 x 10^8
@@ -538,8 +542,10 @@ class Parser:
             elif whole and (self.kind == "number" or self.text == r"\frac"):
                 part = self.plain_fraction() if self.kind == "number" else self.power()
                 factors[-1:] = [Node("add", (factors[-1], part))] if _is_proper(part) else [factors[-1], part]
-            elif self.kind in ("unit", "word") or self.text == r"\degree":
-                return Node("unit", (_mul(factors),), self.unit())
+            elif self.kind in ("unit", "word") or self.text == DEGREE or whole and self.text == "(" \
+                    and self.ahead(1).kind in ("unit", "word") and len(self.ahead(1).text) > 1:  # 5 (units)
+                name = self.unit()
+                return Node("unit", (_mul(factors),), name) if name != "rad^1" else _mul(factors)
             elif self.text == "%" and factors[0].kind != "percent":
                 self.take()
                 factors = [Node("percent", (_mul(factors),))]
@@ -569,44 +575,53 @@ class Parser:
         return fraction
 
     def unit(self):
-        """cm, m/s^2, degrees, apples per day: everything to the end of the phrase, as one name."""
-        names = []
+        """cm, m/s^2, degrees, apples per day, (units): everything to the end of the phrase, as one name, in which the
+        order of the units does not count. What follows a / or `per` is below."""
+        powers, sign, opened = {}, 1, False
         while True:
-            if self.kind in ("unit", "word") or self.text == r"\degree":
-                if self.text in NO_UNIT or self.text[0] in NO_UNIT or len(self.text) > 25:
+            t, after = self.text, self.ahead(1)
+            if self.kind in ("unit", "word") or t == DEGREE or self.kind == "symbol" and powers and t in UNITS:
+                if t in NO_UNIT or t[0] in NO_UNIT or len(t) > 25:
                     raise Unreadable
-                power = {"sq": "^2", "cubic": "^3"}.get(self.text, "") if self.ahead(1).kind == "unit" else ""
-                self.go(self.at + (1 if power else 0))
-                name = self.take()
-                names.append("/" if name in ("per", "each") else name + power)
-            elif self.text == "/" and (self.ahead(1).kind in ("unit", "word") or self.ahead(1).text in UNITS):
                 self.take()
-                names.append("/" + UNITS.get(self.text, self.text))
+                if t in ("per", "each"):
+                    sign = -1
+                elif DEGREE not in powers or t not in TEMPERATURES:
+                    power = {"sq": 2, "cubic": 3}.get(t, 1) if self.kind == "unit" else 1
+                    name, _, square = (self.take() if power > 1 else t).partition("^")  # 平方米 is m^2
+                    exponent = self.raw() if self.accept("^") else square or "1"
+                    if not re.fullmatch("-?[1-9]", exponent):
+                        raise Unreadable
+                    powers[name] = powers.get(name, 0) + sign * power * int(exponent)
+            elif t == "/" and (after.kind in ("unit", "word") or after.text in UNITS or after.text == "("):
                 self.take()
-            elif self.text == "*" and self.ahead(1).kind == "unit":
+                sign = -1
+            elif t == "*" and (after.kind == "unit" or after.text in UNITS):
                 self.take()
-            elif names and self.accept("^"):
-                names.append("^" + self.raw())
-                if not names[-1][-1].isdigit():
-                    raise Unreadable
+            elif t == "(" and not opened and (sign < 0 or not powers):
+                self.take()
+                opened = True
             else:
-                return "".join(names)
+                break
+        if opened:
+            self.expect(")")
+        return " ".join(sorted(f"{name}^{power}" for name, power in powers.items()))
 
     # Powers, and what they are made of.
 
     def power(self):
         node, wraps = self.primary(), 0
-        while self.text in ("^", "!", r"\degree"):
+        while self.text in ("^", "!", DEGREE):
             wraps += 1
-            if self.text == r"\degree" and not self.in_angle:
+            if self.text == DEGREE and not self.in_angle:
                 break
             if wraps > 4:
                 raise Unreadable
             if self.accept("!"):
                 node = Node("factorial", (node,))
-            elif self.accept(r"\degree") or self.circle():
-                node = _radians(node) if self.in_angle else Node("unit", (node,), r"\degree")
-                self.accept("C", "F")  # of temperature
+            elif self.accept(DEGREE) or self.circle():
+                node = _radians(node) if self.in_angle else Node("unit", (node,), DEGREE + "^1")
+                self.accept(*TEMPERATURES)
             else:
                 self.expect("^")
                 self.deeper()
@@ -1342,7 +1357,7 @@ class Grader:
     def unit(self, p, g):
         """A unit may be left out, or added, but not changed. 30° is \\pi/6, if one side is written with \\pi."""
         (p_name, p), (g_name, g) = ((n.value, n.items[0]) if n.kind == "unit" else ("", n) for n in (p, g))
-        if {p_name, g_name} == {r"\degree", ""} and _has(p, "symbol", (r"\pi",)) != _has(g, "symbol", (r"\pi",)):
+        if {p_name, g_name} == {DEGREE + "^1", ""} and _has(p, "symbol", (r"\pi",)) != _has(g, "symbol", (r"\pi",)):
             p, g = (_radians(n) if name else n for n, name in ((p, p_name), (g, g_name)))
         return (p_name == g_name or not p_name or not g_name) and self.equal(p, g)
 
@@ -1748,10 +1763,11 @@ def choice(text):
 
 
 def _undressed(text):
-    """Without white space and a pair of $ around it."""
+    """Without white space and a pair of $ or of quotes around it."""
     text = text.strip()
-    dressed = len(text) > 2 and text[0] == text[-1] == "$" and "$" not in text[1:-1] and text[-2] != "\\"
-    return text[1:-1].strip() if dressed else text
+    while len(text) > 2 and text[0] in "$\"'`" and text.find(text[0], 1) == len(text) - 1 and text[-2] != "\\":
+        text = text[1:-1].strip()
+    return text
 
 
 def is_equiv(prediction, gold):
