@@ -62,17 +62,17 @@ WORK = 100_000  # steps of one verdict, a step being about a microsecond
 # the last number, if the caller asks for it. What stands in <think>..</think> is never seen.
 
 BRACES = re.compile(r"\\{1,2}(boxed|fbox)(?![A-Za-z])\s*(\{?)|\\(?:[A-Za-z]+|.)|[{}]", re.S)
-BARE = re.compile(r"[^\s{}$\\.,;]+")  # \boxed 5
+BARE = re.compile(r"\\[dt]?frac\s*(?:\{[^{}]*\}){2}|[^\s{}$\\.,;]+")  # \boxed 5
 JOINT = re.compile(  # between two boxes that make one answer: a comma, `and`, x =, the label of the next part
     r"(?:[\s,，、;；.$&{}]|\\(?:text|q?quad|[,; ()\[\]]))*(and|or|和|或|及)?(?:[\s}$]|\\(?:q?quad|[,; (\[]))*"
-    r"((?:\([1-9a-e]\)|part [1-9a-e]:?)[\s$]*(?:\\[(\[]\s*)?)?(?:[A-Za-z](?:_?\d)?\s*=\s*)?\$?",
+    r"((?:\*{0,2}[(（](?:[1-9a-e]|i{1,3}|iv)[)）]\*{0,2}|part [1-9a-e]:?|第[一二三四]空[:：])[\s$]*(?:\\[(\[]\s*)?)?(?:[A-Za-z](?:_?\d)?\s*=\s*)?\$?",
     re.I,
 )
 SPECIAL = re.compile(r"<[|｜][^<>|｜]{1,40}[|｜]>|</?s>")  # <|im_end|>
 PHRASE = re.compile(
     r"(?:(?<![A-Za-z])ans(?:wer)?[\s*_]*(?:(?:to|for|of)\s[^.\n]{1,60}?\s)?"
     r"(?:is\b|equals\b|(?:must|should|would) be\b|[:：=])"
-    r"|<answer>|final answer[*_:\s]*\n|correct (?:option|choice)[\s*_]*(?:is\b|:)|choose(?: option)?(?=\s+[(*]*[A-J]\b)"
+    r"|<answer>|(?:final |\*\*|#\s*)answer[*_:\s]*\n|correct (?:option|choice)[\s*_]*(?:is\b|:)|(?:hence|thus|so|therefore),?\s+(?:option\s+)?(?=\(?[A-J]\)?\sis\s(?:the\s)?(?:correct|answer))|choose(?: option)?(?=\s+[(*]*[A-J]\b)"
     r"|答案[】\]]|答案(?:应该)?\s*(?:[是为:：]|等于)|正确(?:的)?选项[是为:：]|(?:答案|故|因此|所以|应)选择?"
     r"|(?<!不)选择?(?=[\s:：*(]*[A-J])|(?<![解回问])答[:：]|####)"
     r"[\s*_:：,]*(?:(?:therefore|thus|simply|just|indeed|equal to|approximately)\b[\s:,]*)?",
@@ -80,7 +80,8 @@ PHRASE = re.compile(
 )
 DISPLAY = re.compile(r"\\\[(.*?)\\\]|\$\$(.*?)\$\$", re.S)
 CLAUSE_END = re.compile(
-    r"[.。](?:\s|$)|。|,?\s(?:which|because|since|so)\s|,\snot\s|</answer>|\s\((?!or\b|not\b|and\b|but\b)[a-z]{2,}\b"
+    r"[.。](?:\s|$)|。|,?\s(?:which|because|since|so)\s|,\s(?:not|as|or about)\s|\sis\s(?:the\s)?(?:correct|answer)|[，,](?:因为|所以)|</answer>|\*\*(?:\s|$)"
+    r"|\s\((?:(?!or\b|not\b|and\b|but\b)[a-z]{2,}\b|i\.e\.)"
 )
 OPTIONS = re.compile(r"(?<![A-Za-z])[A-J](?=[.:、]\s)")
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?", re.A)
@@ -158,7 +159,7 @@ def _clause(text):
     line = (display[1] or display[2] or "") if display else text.split("\n", 1)[0]
     if len(set(OPTIONS.findall(line))) < 2:  # all of "A. 5 B. 6"
         line = CLAUSE_END.split(line, maxsplit=1)[0]
-    return line.strip(' *_`"“”') or None
+    return line.strip(' *_`"“”✓✔✅') or None
 
 
 # Parse. Unicode becomes LaTeX, LaTeX becomes tokens, and a descent over the tokens, level by level
@@ -200,32 +201,36 @@ UNICODE = str.maketrans(
     | {c: rf"\frac{{{n}}}{{{d}}}" for c, n, d in zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅛⅜⅝⅞", "11213123411357", "23344555568888")}
     | {chr(0x2460 + i): f"({i + 1})" for i in range(20)}  # ①
     | {c: "-" for c in "−–—‐‑﹣"}
-    | {c: "" for c in "\u200b\u200c\u200d\u2060\u2061\ufeff￥¥€£"}
+    | {c: "" for c in "\u200b\u200c\u200d\u2060\u2061\ufeff“”"}
     | {c: rf"\{name} " for pair in (
         "·cdot ⋅cdot ∙cdot •cdot ∗cdot ×times ÷div ≤le ⩽le ≦le ≥ge ⩾ge ≧ge ≠ne ≈approx ±pm ∓mp ∞infty ∪cup ∈in "
-        "∅emptyset √sqrt ⟨langle ⟩rangle ℝR ∘circ"
+        "∅emptyset √sqrt ⟨langle ⟩rangle ℝR ∘circ ⌊lfloor ⌋rfloor ⌈lceil ⌉rceil ∥parallel ⊥perp ≌cong ≅cong €euro £pounds ¥yen ￥yen"
     ).split() for c, name in [(pair[0], pair[1:])]}
     | {"、": ", ", "，": ", ", "。": ".", "∣": "|", "′": "'", "’": "'"}
-    | {"°": r"^\circ ", "∛": r"\sqrt[3] ", "¢": " cents", "∠": r"\angle ", "∴": r"\therefore ", "△": r"\triangle "}
+    | {"°": r"^\circ ", "º": r"^\circ ", "∶": ":", "∛": r"\sqrt[3] ", "¢": " cents", "∠": r"\angle ", "∴": r"\therefore ", "△": r"\triangle "}
 )  # fmt: skip
 
 # LaTeX that says nothing about the value; that turns what follows into words; and other spellings of one thing.
 SKIPPED = set(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr middle displaystyle textstyle limits boxed fbox mathbf bf it "
     "small large Large LARGE huge tt mathtt boldsymbol mathit mathcal mathsf ensuremath quad qquad "
-    "hline triangle angle hat underline checkmark blacksquare square Box , ; ! : $ ( ) [ ] # @ &".split()
+    "hline triangle angle hat underline checkmark blacksquare square Box , ; ! : ( ) [ ] # @ &".split()
 ) | {" "}  # fmt: skip
 TEXTS = set("text mathrm mbox textrm textbf textit texttt textsf emph textnormal rm hbox operatorname mathop".split())
 SPELLINGS = _table(
     r"\frac dfrac tfrac cfrac; \binom dbinom tbinom; \le leq leqslant leqq; \ge geq geqslant geqq; \ne neq; * cdot "
     r"times ast bullet; / div; \emptyset varnothing O; \vec overrightarrow; \cup bigcup; \setminus backslash "
     r"smallsetminus; \approx simeq doteq; \overline bar; | | lvert rvert vert; \land wedge; \lor vee; \{ lbrace; \} rbrace; [ "
-    r"lbrack; ] rbrack; < lt; > gt; : colon; i imath; % %; _ _"
+    r"lbrack; ] rbrack; < lt; > gt; : colon; = equiv; \pmod bmod mod; \ldots dots cdots dotsc; i imath; % %; _ _"
 )
-FUNCTIONS = set("sin cos tan cot sec csc arcsin arccos arctan ln log lg exp".split())
+FUNCTIONS = _table(
+    "sin; cos; tan tg; cot ctg; sec; csc; arcsin asin; arccos acos; arctan atan arctg; ln; log; lg; exp; abs; floor; ceil"
+)
+INEQUALITIES = {"<", ">", r"\le", r"\ge"}
 RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\ne", r"\in", r"\approx"}
 CLOSING = {"(": ")]", "[": "])", "{": "}", r"\{": r"\}", r"\langle": r"\rangle", r"\lfloor": r"\rfloor",
            r"\lceil": r"\rceil", "|": "|"}  # fmt: skip
+MONEY = {r"\$": "dollar^1", r"\euro": "euro^1", r"\pounds": "sterling^1", r"\yen": "yuan^1"}
 DEGREE = r"\degree"
 TEMPERATURES = ("C", "F", "celsiu", "fahrenheit")  # -s is cut off
 MULTIPLES = {"hundred": 100, "dozen": 12, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
@@ -257,6 +262,8 @@ NO_UNIT = set(
 }  # fmt: skip
 
 THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?!,?[0-9])")
+PADDED = re.compile(r",0[0-9]")  # in no list
+SPACED_LIST = re.compile(r"[0-9],\s?\\[,;: ]\s?[0-9]")  # 40,\ 150
 SPLIT_DIGITS = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:(?:\{,\}|,?\s?\\[,!;: ]\s?|~|\s)[0-9]{3})+(?![0-9])")
 DECIMAL_COMMA = re.compile(r"(?<=[0-9])\{,\}(?=[0-9])")  # 3{,}5
 TIMES_E = re.compile(r"[0-9]e[+-][0-9](?![0-9])")
@@ -277,9 +284,9 @@ STYLE = re.compile(
     r"|left|right|[,;!: ]|quad)(?![a-z])"
 )
 HEAD = re.compile(  # f(x), f^{-1}(x), (x,y); f(2), P(X=1), f(x)_{\max}; dy/dx, x1, \max, \lim_{x\to0}f(x), |A\cap B|
-    r"(?:\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?)?\([a-z](?:,[a-z])*\)|\\frac\{d[a-z]\}\{d[a-z]\}"
+    r"(?:\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?)?\(\\?[A-Za-z]+(?:_\{?\w+\}?)?(?:,\\?[A-Za-z]+(?:_\{?\w+\}?)?)*\)|\\frac\{d[a-z]\}\{d[a-z]\}"
     r"|[fghACDEFGP](?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?\(.+\)(?:_\{?\\?(?:max|min)\}?)?|[a-z]_\{?\\?(?:max|min)\}?"
-    r"|[a-z][0-9]|\\?(?:max|min)|\\(?:gcd|max|min)(?:\(.+\)|\\\{.+\\\})|\\(?:lim|sum|prod|int)_.+|\|[^|]+\\c[au]p[^|]+\|"
+    r"|\\Pr[(\[].+[)\]]|\\complement.+|[a-z][0-9]|\\?(?:max|min)|\\(?:gcd|max|min)(?:\(.+\)|\\\{.+\\\})|\\(?:lim|sum|prod|int)_.+|[A-Z](?:\\c[au]p[A-Z])+|\|[^|]+\\c[au]p[^|]+\|"
 )
 STYLED = r"(?:\s*\\(?:text|mathrm)\s*\{[^{}]*\}(?:\s*\\cdot(?![a-z])|\s*\^\{?[0-9]\}?)*)+\s*"  # \text{J}\cdot\text{s}^2
 # What is written in more than one way: LaTeX of several ages, data sets' own, and plain text. Each is looked for only
@@ -295,28 +302,42 @@ REWRITES = [(cue, re.compile(pattern), to) for cue, pattern, to in (
     ("frac", rf"\\[dt]?frac\s*\{{({STYLED})\}}\s*\{{({STYLED})\}}", r" \1/(\2)"),
     ("Omega", r"(?<=[0-9}])(?:\s|\\[;,: ])*\\Omega\s*$", r"\\text{ ohm}"),
     ("mu", r"(?<=[0-9}])(?:\s|\\[;,: ])*\\mu\s*(?:\\(?:text|mathrm)\s*\{)?\s*([mgslLFACVW])\s*\}?$", r"\\text{ u\1}"),
-    ("", r"^(?:\\text\s*\{)?(?:US|USD|EUR|GBP|INR|Rs\.?|RMB|CNY|\\pounds|\\euro)\s*\}?\s*(?=\\?\$|[0-9])", ""),
+    ("", r"^(?:\\text\s*\{)?(?:US|USD|EUR|GBP|INR|Rs\.?|RMB|CNY)\s*\}?\s*(?=\\?\$|[0-9])", ""),
     ("circled", r"\\textcircled\s*\{([0-9]+)\}", r"(\1)"),
     ("^", r"\^\s*\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}(?:\s*\})?", " th"),
     ("mathbb", r"\\mathbb\s*\{?\s*R\s*\}?\s*[\^_]\s*\{?\s*\+\s*\}?", r"(0,\\infty)"),
     ("mathbb", r"\\mathbb\s*\{?\s*R\s*\}?", r"\\R "),
     ("mathbb", r"\\mathbb\s*\{?\s*([ZNQC])\s*\}?", r" \1"),
     ("10", r"(?<=[0-9])\s*x\s*(?=10\s*\^)", r"\\times "),  # 3 x 10^8
-    ("~", r"^~(?=[A-Za-z])", r"\\neg "), ("**", r"\*\*", "^"), (">=", r">=", r"\\ge "), ("<=", r"<=", r"\\le "), ("==", r"==", "="),
+    ("~", r"^~(?=[A-Za-z])", r"\\neg "), 
+    ("mod", r"\((?:\\(?:text|mathrm|operatorname)\s*\{\s*mod\s*\}|\\?\bmod)((?:\s|\\[ ,;:])*[0-9A-Za-z]+)\)", r"\\pmod{\1}"),
+    ("mod", r"(?:\\(?:text|mathrm|operatorname)\s*\{\s*mod\s*\}|(?<![A-Za-z\\])mod)(?:\s|\\[ ,;:])*([0-9A-Za-z]+)$", r"\\pmod{\1}"),
+    ("\\\\", r"\\\\\s*\[[^\[\]]{1,8}\]", r"\\\\ "), (r"\end", r"[.;,]\s*(?=\\end)", ""),
+    (")_", r"\(([0-9]+)\)_", r"\1_"), ("_{(", r"_\{\(([0-9]+)\)\}", r"_{\1}"), ("...", r"\.\.\.+", r"\\ldots "),
+    ("(", r"(?<!\\left)(?<=[\w})])(?:\s|\\[ ,;:])*\((?=[^()]*(?:[<>]|\\[lg]eq?\b|\\ne))([^()]*)\)$", r", \1"),  # y = x^2 (x > 0)
+    ("**", r"\*\*", "^"), (">=", r">=", r"\\ge "), ("<=", r"<=", r"\\le "), ("==", r"==", "="),
 )]  # fmt: skip
 SPACED = re.compile(r"\\math(?:bf|rm)\s*\{\s*[0-9](?:\s[0-9])+\s*\}")  # \mathbf{1 8}, as some data sets have it
 SYSTEM = re.compile(
     r"(\\\{\s*)?\\begin\{(array|matrix|aligned|align\*?|gathered)\}(?:\{[^{}]*\})?(.*?)\\end\{\2\}", re.S
 )
 CONDITION = re.compile(  # k \in Z, at the end
-    r"(?<=[\w})\]])(?:[\s,，$(]|\\[ ,;:]|\\q?quad)*(?<![A-Za-z\\])([a-z])\s*(?:\\in|∈)\s*(?:\\mathbb\s*)?"
-    r"\{?\s*([ZN])\s*\}?((?:_|\^)?[+*])?\s*\)?(?=(?:\\right|\\[})\]]|[\s.$}])*$)"
+    r"(?<=[\w})\]])(?:[\s,，$(（]|\\[ ,;:]|\\q?quad|\\text\s*\{\s*,?\s*(?:where|with|for)?\s*\})*(?<![A-Za-z\\])([a-z])\s*"
+    r"(?:\\in|∈)\s*(?:\\math(?:bb|bf|rm)\s*)?(\{\s*[ZN]\s*\}|[ZN])((?:_|\^)?(?:[+*]|\{[+*]\}))?\s*[)）]?"
+    r"(?=(?:\\right|\\[})\]]|\\q?quad|[\s.。$}*])*$)"
 )
 TIME = re.compile(r"(\d{1,2})(?::(\d\d))?\s*([ap])\.?\s?m\.?", re.I | re.A)
 LABELS = re.compile(r"(?:\(\d{1,2}\)[,;\s]*){2,}", re.A)  # ①③④, once the circles are gone
 ESCAPED_TWICE = re.compile(r"\\\\(?=[A-Za-z])")  # \\frac
 LEAD = re.compile(
-    r"\s*(\\text\s*\{)?\s*(?:(?:the\s+)?(?:final\s+)?answer(?:\s+is\b|\s*[:：=])\s*[:=]?|答案[是为:：])(\s*\})?", re.I
+    r"\s*(\\text\s*\{)?\s*(?:(?:the\s+)?(?:final\s+)?answer(?:\s+is\b|\s*[:：=])\s*[:=]?|答案[是为:：]|(?:一?共)有)(\s*\})?",
+    re.I,
+)
+NAMELESS = set(FUNCTIONS) | SYMBOLS | NO_UNIT
+SAID = re.compile(  # Total: 12; \text{the minimum is } 5; \text{Center } (3,5)
+    r"\s*(\\text\s*\{)?\s*(?=[A-Za-z ]*[a-z]{3})([A-Za-z]{2}[A-Za-z ]{1,40}?)\s*"
+    r"(?:(?:[:：]|\b(?:is|are|equals)\b)(?=.*(?:[0-9]|\\(?:pi|sqrt|infty|emptyset)))(\s*\})?|(?<=point|enter|ertex|focus)\s*(\s*\})?(?=\s*\())",
+    re.S,
 )
 NOTHING = {"no solution", "no solutions", "no real solution", "no real solutions", "no real roots", "empty set", "无解",
            "无实数解", "空集"}  # fmt: skip
@@ -362,7 +383,7 @@ def _tokens(t, styled):
     if name in TEXTS or name in SKIPPED:
         return ()
     if name in FUNCTIONS:
-        return (Token("function", name),)
+        return (Token("function", FUNCTIONS[name]),)
     t = SPELLINGS.get(name, t)
     return (Token("symbol" if name in SYMBOLS or t == "i" else "operator", t),)
 
@@ -377,15 +398,16 @@ def _word(t, styled):
     if low in NO_UNIT and low not in NAMES:
         return [Token("word", low)]
     if t in FUNCTIONS:
-        return [Token("function", t)]
+        return [Token("function", FUNCTIONS[t])]
     if low in NAMES:
         return [Token("symbol" if NAMES[low][1:] in SYMBOLS else "operator", NAMES[low])]
     if single in MULTIPLES:
         return [Token("multiple", single)]
     if low in NUMERALS:
         return [Token("number", str(NUMERALS.index(low)))]
-    if (styled or len(t) > 1 or not t.isascii()) and (low in UNITS or single in UNITS):
-        return [Token("unit", UNITS.get(low) or UNITS[single])]
+    unit = UNITS.get(t) or UNITS.get(low) or UNITS.get(single)
+    if unit and (styled or len(t) > 1 or not t.isascii()):
+        return [Token("unit", unit)]
     if squares and t[2:] in UNITS:
         return [Token("unit", UNITS[t[2:]] + squares)]
     if len(t) > 1 and (len(t) > 3 or styled) or not t.isascii():
@@ -445,9 +467,11 @@ class Parser:
     def whole(self):
         self.accept("=", r"\approx", r"\therefore", r"\Rightarrow")
         items = self.answer()
+        modulus = self.argument() if self.accept(r"\pmod") else None
         if self.kind != "end":
             raise Unreadable
-        return items[0] if len(items) == 1 else Node("list", items)
+        node = items[0] if len(items) == 1 else Node("list", items)
+        return Node("modulo", (node, modulus)) if modulus else node
 
     def answer(self):
         """Statements with commas between; 1, 2, and 3 has two commas before the 3."""
@@ -490,11 +514,11 @@ class Parser:
 
     def union(self):
         node = self.sum()
-        if self.text not in JOINERS:  # the usual case; these levels are passed for every 5
+        if self.text not in JOINERS and not self.lessens(node):  # the usual case; these levels are passed for every 5
             return node
         items = [self.ratio(node)]
-        while self.text in (r"\cup", "U", r"\setminus") and items[0].kind in ("tuple", "set", "reals"):
-            less = self.take() == r"\setminus"
+        while self.text in (r"\cup", "U", r"\setminus", "-") and items[0].kind in ("tuple", "set", "reals", "builder"):
+            less = self.take() in (r"\setminus", "-")
             item = self.ratio(self.sum())
             items.append(Node("without", (item,)) if less else item)
         return Node("union", tuple(items)) if len(items) > 1 else items[0]
@@ -510,9 +534,13 @@ class Parser:
         if self.text not in SIGNS:
             return node
         items = [node]
-        while self.text in SIGNS:
+        while self.text in SIGNS and not self.lessens(items[-1]):
             items.append(self.signed(self.product))
-        return Node("add", tuple(items))
+        return Node("add", tuple(items)) if len(items) > 1 else node
+
+    def lessens(self, node):
+        r"""\R - \{3\}"""
+        return self.text == "-" and node.kind == "reals" and self.ahead(1).text == r"\{"
 
     def signed(self, operand):
         if self.text not in SIGNS:
@@ -527,6 +555,10 @@ class Parser:
         return Node("neg", (node,)) if minus else node
 
     def product(self):
+        if self.text in MONEY:
+            name, node = MONEY[self.take()], self.product()
+            names = [name, *node.value.split()] if node.kind == "unit" else [name]
+            return Node("unit", node.items if node.kind == "unit" else (node,), " ".join(sorted(set(names))))
         start, node = self.at, self.power()
         if self.text in AFTER_PRODUCT:
             return node
@@ -541,11 +573,20 @@ class Parser:
                 factors.append(Node("inverse", (self.signed(self.power),)))
             elif whole and (self.kind == "number" or self.text == r"\frac"):
                 part = self.plain_fraction() if self.kind == "number" else self.power()
+                if part.kind == "unit" and _is_proper(part.items[0]):  # 38\frac47^\circ
+                    return part._replace(items=(Node("add", (factors[-1], *part.items)),))
                 factors[-1:] = [Node("add", (factors[-1], part))] if _is_proper(part) else [factors[-1], part]
-            elif self.kind in ("unit", "word") or self.text == DEGREE or whole and self.text == "(" \
-                    and self.ahead(1).kind in ("unit", "word") and len(self.ahead(1).text) > 1:  # 5 (units)
-                name = self.unit()
-                return Node("unit", (_mul(factors),), name) if name != "rad^1" else _mul(factors)
+            elif (
+                self.kind in ("unit", "word")
+                or self.text == DEGREE
+                or whole
+                and self.text == "("
+                and self.ahead(1).kind in ("unit", "word")
+                and len(self.ahead(1).text) > 1
+            ):  # 5 (units)
+                return Node("unit", (_mul(factors),), self.unit())
+            elif self.text in MONEY:
+                return Node("unit", (_mul(factors),), MONEY[self.take()])
             elif self.text == "%" and factors[0].kind != "percent":
                 self.take()
                 factors = [Node("percent", (_mul(factors),))]
@@ -638,6 +679,10 @@ class Parser:
 
     def primary(self):
         t, kind = self.text, self.kind
+        if kind == "unit" and len(t) in (2, 3) and t.isalpha():  # mn, mg: no number before it, so a product
+            self.tokens[self.at : self.at + 1] = [Token("symbol", c) for c in t]
+            self.go(self.at)
+            kind = self.kind
         if kind == "number":
             return self.number()
         if kind == "symbol" or kind == "unit" and len(t) == 1:  # \text{K}
@@ -665,7 +710,11 @@ class Parser:
             return Node("symbol", (), "tilde " + self.raw())
         if name == r"\overline":  # the conjugate of z is not z; the segment AB is AB
             inside = self.argument()
-            return Node("symbol", (), "bar " + inside.value) if inside.kind == "symbol" else inside
+            if inside.kind == "symbol" and inside.value != "i":
+                return Node("symbol", (), "bar " + inside.value)
+            if inside.kind != "number" and not _is_name(inside):
+                raise Unreadable
+            return inside
         if name == r"\begin":
             return self.environment()
         if name not in (r"\infty", r"\emptyset", r"\R"):
@@ -845,11 +894,15 @@ def readings(text):
     """The ways to read an answer, as Nodes: never empty. Kind `text` is for what is not understood, or is words."""
     if lead := LEAD.match(text):
         text = (r"\text{" if lead[1] and not lead[2] else "") + text[lead.end() :]
+    if (said := SAID.match(text)) and not NAMELESS.intersection(said[2].lower().split()):
+        text = rf"\text{{{said[2]}}}=" + (r"\text{" if said[1] and not said[3] else "") + text[said.end() :]
     text = text.strip()
     text = text.strip(" *") if text.startswith("*") else text
     text = _latex(text)
     if "\\\\" in text and r"\begin" not in text:
         text = ESCAPED_TWICE.sub(r"\\", text)
+    elif r"\\begin" in text:
+        text = text.replace("\\\\", "\\")
     for cue, pattern, to in REWRITES:
         if cue in text:
             text = pattern.sub(to, text)
@@ -871,7 +924,11 @@ def readings(text):
         text = DECIMAL_COMMA.sub(".", text)
     ways = [text]
     if "," in text and THOUSANDS.search(text):
-        ways = list(dict.fromkeys([THOUSANDS.sub(_one_number, text), text.replace(",", ", ")]))
+        ways = [THOUSANDS.sub(_one_number, text)]
+        if ways != [text] and not PADDED.search(text):
+            ways.append(text.replace(",", ", "))
+    if SPACED_LIST.search(written):
+        ways.append(written)
     if UNIT_LETTER.search(text):
         ways.append(UNIT_LETTER.sub(r"\1\\text{\2}", ways[0]))
     if "e" in text and TIMES_E.search(text):
@@ -911,8 +968,9 @@ def _system(match):
 def _one_number(match):
     """1,234 as 1234, but for what stands in brackets, where commas separate."""
     before = match.string[: match.start()]
+    before = re.sub(r"\\[()\[\]]", "", before)
     opened = sum(before.count(c) for c in ("(", "[", r"\{")) - sum(before.count(c) for c in (")", "]", r"\}"))
-    return match[0] if opened > 0 else match[0].replace(",", "")
+    return match[0] if opened > 0 and not PADDED.search(match[0]) else match[0].replace(",", "")
 
 
 def _latex(text):
@@ -920,13 +978,14 @@ def _latex(text):
     if text.isascii():
         return text
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda m: "^{" + m[0].translate(SUPERSCRIPTS) + "}", text)
+    text = re.sub("(?<=[0-9])，(?=[0-9]{3}(?![0-9]))", ",", text)
     text = re.sub("[₀-₉]+", lambda m: "_{" + m[0].translate(SUPERSCRIPTS) + "}", text)
     return unicodedata.normalize("NFKC", text.translate(UNICODE))[: 4 * LIMIT]
 
 
 def _plain(text):
     """Words without LaTeX around them: one space between words, no full stop."""
-    return " ".join(re.sub(r"[{}$~]|\\[()\[\],;!]", "", STYLE.sub(" ", text)).split()).strip(" .*\"'`")
+    return " ".join(re.sub(r"[{}$~]|\\[()\[\],;!]", "", STYLE.sub(" ", text)).split()).strip(' .*"`')
 
 
 def _is_words(plain):
@@ -935,7 +994,7 @@ def _is_words(plain):
     longest = max(map(len, runs), default=0)
     if longest < 2 or any(not (c.isalpha() or c in " ',.-;:&/") for c in plain):
         return False
-    if any(r in FUNCTIONS or NAMES.get(r.lower(), ",") != "," for r in runs):
+    if any(r in FUNCTIONS or r[:-1] in FUNCTIONS or NAMES.get(r.lower(), ",") != "," for r in runs):
         return False
     return longest > 3 or not re.search("[-/]", plain)
 
@@ -1308,10 +1367,16 @@ class Grader:
         kinds = {p.kind, g.kind}
         if p == g:
             return True
+        if len(kinds) > 1 and "list" in kinds and kinds & {"unit", "percent"}:
+            return self.match(p, g, self.several(p) or (p,), self.several(g) or (g,))
+        if kinds == {"percent", "unit"}:  # 10\% of what, but no 10 cm
+            return "percent" in (n.items[0].kind for n in (p, g)) and self.unit(p, g)
         if "percent" in kinds:
             return self.percent(p, g)
         if "unit" in kinds:
             return self.unit(p, g)
+        if "modulo" in kinds:
+            return self.modulo(p, g)
         if "builder" in kinds:
             return self.builders(p, g)
         if "relation" in kinds:
@@ -1326,6 +1391,8 @@ class Grader:
             return self.times(p, g)
         if "ratio" in kinds:
             return self.ratios(p, g)
+        if kinds == {"union", "list"} and "relation" not in {n.kind for n in p.items + g.items}:  # (0,1) or (1,2)
+            p, g = p._replace(kind="union"), g._replace(kind="union")
         ps, gs = self.several(p), self.several(g)
         if not ps and not gs and kinds <= EXPRESSIONS:
             return self.same_value(p, g)
@@ -1357,9 +1424,21 @@ class Grader:
     def unit(self, p, g):
         """A unit may be left out, or added, but not changed. 30° is \\pi/6, if one side is written with \\pi."""
         (p_name, p), (g_name, g) = ((n.value, n.items[0]) if n.kind == "unit" else ("", n) for n in (p, g))
+        if {p_name, g_name} == {DEGREE + "^1", "rad^1"}:
+            return self.equal(*(_radians(n) if name != "rad^1" else n for n, name in ((p, p_name), (g, g_name))))
+        p, g = _without(p, g_name), _without(g, p_name)
         if {p_name, g_name} == {DEGREE + "^1", ""} and _has(p, "symbol", (r"\pi",)) != _has(g, "symbol", (r"\pi",)):
             p, g = (_radians(n) if name else n for n, name in ((p, p_name), (g, g_name)))
         return (p_name == g_name or not p_name or not g_name) and self.equal(p, g)
+
+    def modulo(self, p, g):
+        r"""1 \pmod 3 is 4 \pmod 3; and 1, where the other side leaves it at that."""
+        if g.kind != "modulo":
+            return p.items[0] == _residues(*p.items) and self.equal(p.items[0], g)  # 2 \pmod 5, but no 7 \pmod 5
+        if p.kind != "modulo":
+            return self.equal(p, g.items[0])
+        (p, m), (g, n) = p.items, g.items
+        return self.equal(m, n) and self.equal(_residues(p, m), _residues(g, m))
 
     def builders(self, p, g):
         r"""\{x \mid x=3k, k \in Z\} is its condition, if that has the same letter."""
@@ -1401,11 +1480,17 @@ class Grader:
         r"""The answers in a list, a set, or an expression with \pm; () for a single one."""
         if node.kind in ("list", "set"):
             return tuple(one for item in node.items for one in self.several(item) or (item,))
+        if node.kind == "relation" and set(node.value) == {"="}:
+            *names, value = node.items
+            if 1 < len(names) == len({n.value for n in names if n.kind == "symbol"}):  # x = y = 2
+                return tuple(Node("relation", (name, value), ("=",)) for name in names)
+            if _is_size(names[0]) and not self.letters(value):  # |x| = 5
+                return tuple(Node("relation", (names[0].items[0], v), ("=",)) for v in (value, Node("neg", (value,))))
         return (_choose(node, 1), _choose(node, -1)) if _has(node, "either") else ()
 
     def match(self, p, g, ps, gs):
         """Each answer has its partner: in order if one side is a tuple, else in any."""
-        if "tuple" in (p.kind, g.kind):
+        if "tuple" in (p.kind, g.kind) and len(ps) != len(gs):
             ordered, other = (p, g) if p.kind == "tuple" else (g, p)
             if other.kind == "set" and len(other.items) == 1:  # \{(1,2)\}
                 return self.equal(*(n.items[0] if n is other else n for n in (p, g)))
@@ -1415,6 +1500,8 @@ class Grader:
             return other.kind == "list" and plain and self.each(p.items, g.items)
         if p.kind == "list" and gs == (g,) and len(set(ps)) == len(ps) < 4:  # 3/4 or 0.75, which is the same
             return all(one.kind != "relation" and self.equal(one, g) for one in ps)
+        if g.kind == "list" and ps == (p,) and len(set(gs)) == len(gs) < 4:
+            return all(one.kind != "relation" and self.equal(p, one) for one in gs)
         if len(ps) != len(gs) or len(ps) > 40:
             return self.each(ps, gs)
         if (by_p := _by_name(ps)) and all(g.kind != "relation" for g in gs):  # x=1, y=2 for 1, 2
@@ -1460,8 +1547,12 @@ class Grader:
             return True
         if (found := self.intervals_equal(p, g)) is not None:
             return found
-        if _has(p, "either") or _has(g, "either"):
-            return self.match(p, g, self.several(p) or (p,), self.several(g) or (g,))
+        if {p.kind, g.kind} == {"relation", "tuple"} and _bounds(p if p.kind == "relation" else g)[1]:
+            return self.arrays(*(n if n.kind == "tuple" else _bounds(n)[1] for n in (p, g)))  # a < x < b for (a, b)
+        ps, gs = self.several(p), self.several(g)
+        if ps or gs:
+            p, g = Node("list", ps) if ps else p, Node("list", gs) if gs else g
+            return self.match(p, g, ps or (p,), gs or (g,))
         if p.kind != g.kind or len(p.items) != len(g.items):
             return False
         return all(any(self.same_atom(a, b) for b in _atoms(g)) for a in _atoms(p))
@@ -1543,10 +1634,18 @@ class Grader:
             found = self.unite(node.items)
         elif node.kind == "builder":
             name, found = self.intervals(node.items[0]) or ("", None)
-            found = found if name in ("", node.value) else None
+            found, name = found if name in ("", node.value) else None, ""
+        elif node.kind == "relation" and node.value == (r"\ne",) and _has(node, "either"):
+            return self.intervals(Node("list", self.several(node)))
         elif node.kind == "relation":
             name, found = self.solution(node)
         elif node.kind == "list":
+            first = node.items[0]
+            if first.kind == "relation" and first.value == (r"\ne",):  # x \ne 1, 2
+                rest = (
+                    n if n.kind == "relation" else first._replace(items=(first.items[0], n)) for n in node.items[1:]
+                )
+                node = node._replace(items=(first, *rest))
             solved = [self.solution(item) if item.kind == "relation" else ("", None) for item in node.items]
             name = solved[0][0]
             if all(other == name and part for other, part in solved):
@@ -1585,34 +1684,69 @@ class Grader:
         return [(low, high, low_in, high_in)] if low is not None and high is not None and low < high else None
 
     def solution(self, node):
-        r"""(x, intervals) of a < x <= b, x > a, x != a, x \in S; ("", None) of another relation."""
+        r"""(x, intervals) of a < x <= b, x > a, |x| < a, x = a, x != a, x \in S; ("", None) of another relation."""
         parts, signs = node.items, node.value
+        if len(parts) == 2 and _is_size(parts[0]) and set(signs) <= INEQUALITIES:
+            name, bound, own = parts[0].items[0].value, self.end(parts[1]), signs[0] in (r"\le", r"\ge")
+            if bound is None or bound <= 0:
+                return "", None
+            inside = (-bound, bound, own, own)
+            outside = [(-INFINITE, -bound, False, own), (bound, INFINITE, own, False)]
+            return name, [inside] if signs[0] in ("<", r"\le") else outside
         at = [i for i, part in enumerate(parts) if part.kind == "symbol" and self.letters(part)]
-        if len(at) != 1 or len(parts) > 3 or len(parts) == 3 and at != [1]:
-            return "", None
-        at, name = at[0], parts[at[0]].value
-        if signs == (r"\in",) and at == 0:
-            return name, (self.intervals(parts[1]) or ("", None))[1]
-        if signs == (r"\ne",):
-            bound = self.end(parts[1 - at])
-            return name, _cut(LINE, bound) if bound is not None else None
-        if not set(signs) <= {"<", ">", r"\le", r"\ge"}:
-            return "", None
-        low, high, low_in, high_in = Node("neg", (Node("infinity"),)), Node("infinity"), False, False
-        for i, sign in enumerate(signs):
-            bound, left = (parts[0], True) if at > 0 and i == 0 else (parts[-1], False)
-            if (sign in ("<", r"\le")) == left:
-                low, low_in = bound, sign in (r"\le", r"\ge")
-            else:
-                high, high_in = bound, sign in (r"\le", r"\ge")
-        return name, self.interval(low, high, low_in, high_in)
+        if signs == (r"\in",) and at[:1] == [0]:
+            return parts[0].value, (self.intervals(parts[1]) or ("", None))[1]
+        if len(at) == 1 and signs in (("=",), (r"\ne",)):
+            bound = self.end(parts[1 - at[0]])
+            found = (
+                [(bound, bound, True, True)] if signs == ("=",) else _cut(LINE, bound) if bound is not None else None
+            )
+            return parts[at[0]].value, found if bound is not None else None
+        name, bounds = _bounds(node)
+        return name, self.interval(*bounds.items, bounds.value[0] == "[", bounds.value[1] == "]") if bounds else None
+
+
+def _bounds(node):
+    """(x, the interval as a tuple) of a < x <= b or x > a; ("", None) of another relation."""
+    parts, signs = node.items, node.value
+    at = 1 if len(parts) == 3 else 0 if parts[0].kind == "symbol" else 1
+    if len(parts) > 3 or not set(signs) <= INEQUALITIES or not _is_name(parts[at]):
+        return "", None
+    low, high, low_in, high_in = Node("neg", (Node("infinity"),)), Node("infinity"), "(", ")"
+    for i, sign in enumerate(signs):
+        bound, left = (parts[0], True) if at > 0 and i == 0 else (parts[-1], False)
+        if (sign in ("<", r"\le")) == left:
+            low, low_in = bound, "[" if sign in (r"\le", r"\ge") else "("
+        else:
+            high, high_in = bound, "]" if sign in (r"\le", r"\ge") else ")"
+    return _name(parts[at]), Node("tuple", (low, high), low_in + high_in)
 
 
 def _clock(node):
     """(hour, minutes, "") of 3:30, which was parsed as a ratio; () of any other."""
     numbers = [int(n.value[0]) for n in node.items if _is_integer(n)] if node.kind == "ratio" else []
-    minutes = len(numbers) == len(node.items) == 2 and numbers[0] < 25 and (not numbers[1] or 10 <= numbers[1] < 60)
+    minutes = len(numbers) == len(node.items) == 2 and numbers[0] < 25 and (not numbers[1] or 10 <= numbers[1] <= 60)
     return (*numbers, "") if minutes else ()
+
+
+def _without(node, unit):
+    """5 of the product 5N, if the other side is so many N."""
+    last = node.items[-1] if node.kind == "mul" else node
+    return _mul(node.items[:-1]) if last is not node and last.kind == "symbol" and last.value + "^1" == unit else node
+
+
+def _is_size(node):
+    """|x|"""
+    return node.kind == "call" and node.value == "abs" and node.items[0].kind == "symbol"
+
+
+def _residues(node, modulus):
+    if node.kind == "neg" and _is_integer(node.items[0]):
+        node = _number(-node.items[0].value[0])
+    if _is_integer(node) and _is_integer(modulus) and modulus.value[0]:
+        return _number(node.value[0] % modulus.value[0])
+    return node._replace(items=tuple(_residues(item, modulus) for item in node.items)) if node.kind in (
+        "list", "relation") else node  # fmt: skip
 
 
 def _infinity(node):
@@ -1665,7 +1799,11 @@ def _is_name(node):
     r"""x, f(x), AB, P(A), \sin A: letters and no number."""
     if node.kind == "symbol":
         return node.value != r"\pi"
-    return node.kind in ("mul", "call") and all(map(_is_name, node.items))
+    if node.kind == "power" and _is_integer(node.items[1]):  # \\sin^2 x
+        node = node.items[0]
+    if node.kind == "call":  # \\sin 2x
+        return any(map(_is_name, _nodes(node)[1:]))
+    return node.kind in ("mul", "inverse", "ratio") and all(map(_is_name, node.items))
 
 
 def _name(node):
@@ -1677,14 +1815,14 @@ def _name(node):
 def _by_name(items):
     """x=.., y=.. in the order of their letters; () if a letter comes twice, as in x_1=.., x_2=.., or there is none."""
     named = [n for n in items if n.kind == "relation" and n.value == ("=",) and n.items[0].kind == "symbol"]
-    names = [re.match(r"\\?[A-Za-z]*", n.items[0].value)[0] for n in named]
+    names = [re.match(r"\\?([A-Za-z]*)", n.items[0].value)[1] for n in named]
     return tuple(n for _, n in sorted(zip(names, items))) if 1 < len(names) == len(items) == len(set(names)) else ()
 
 
 def _names_agree(a, b):
     """A name and none do, f(x) and f, y and f(x)."""
     short, long = sorted((a, b), key=len)
-    return not short or long == short or long.startswith(short + "(") or short == "y" and "(" in long
+    return not short or long == short or long.startswith((short + "(", short + "_")) or short == "y" and "(" in long
 
 
 def _atoms(node):
@@ -1703,6 +1841,8 @@ def _same_end(x, y):
 
 def _cut(part, x):
     low, high, low_in, high_in = part
+    if low == high:
+        return [] if _same_end(low, x) else [part]
     pieces = [(low, x, low_in, False), (x, high, False, high_in)] if low <= x <= high else [part]
     return [piece for piece in pieces if piece[0] < piece[1]]
 
@@ -1731,7 +1871,8 @@ def _merge(parts):
 def _words(text):
     """Words of each item, in any order of the items; without case and articles."""
     items = re.split(r"[,;，；]|\band\b", text.lower())
-    return sorted([w for w in re.findall(r"\w+|[^\w\s]", item) if w not in ("a", "an", "the", ".")] for item in items)
+    words = ([w for w in re.findall(r"\w+|[^\w\s]", item) if w not in ("a", "an", "the", ".")] for item in items)
+    return sorted(filter(None, words))
 
 
 # Choices: (B), B., b, option B, "B: 7"; ABD, "A, B and D", A、B、D. They are told by their looks, before any parsing.
@@ -1740,9 +1881,10 @@ CHOICE_WORDS = re.compile(r"(?:correct |the )*(?:options?|choices?|answers?)(?: 
 BETWEEN = re.compile(r"[\s(),、，;；.&:*]|\band\b|和")
 WITH_TEXT = re.compile(r"[{\s]*\(?\s*([A-J])\s*(?:\)\s*[.:、]?|[.:、])[}\s]*([^\s},;+*/=^:?].*)", re.S)
 INTEGER = re.compile(r"-?[0-9]{1,1000}")
-ANOTHER = re.compile(r"(?<![A-Za-z\\])\(?[A-J]\s*[.:)、]|\bor\b|\band\b|或")
-
-
+EQUATED = re.compile(r"[A-J]\s*=")
+ANOTHER = re.compile(
+    r"(?<![A-Za-z\\])\(?[A-J]\s*[.:)、]|(?:\b(?:or|and)\b|[或和])\s*\(?[A-J](?![A-Za-z])|\A\s*(?:or\b|and\b|或|和)"
+)
 LETTER = re.compile(r"[A-J]|(?<![A-Za-z])[a-j](?![A-Za-z])")
 
 
@@ -1755,7 +1897,7 @@ def choice(text):
     letters = letters.upper() if len(letters) == 1 else letters
     if letters and set(letters) <= set("ABCDEFGHIJ") and len(set(letters)) == len(letters):
         return set(letters), ""
-    found = WITH_TEXT.fullmatch(STYLE.sub(" ", text).replace("$", " "))
+    found = WITH_TEXT.fullmatch(CHOICE_WORDS.sub("", STYLE.sub(" ", text).replace("$", " ").replace("**", "")))
     if not found or ANOTHER.search(found[2]):
         return None
     rest = found[2].rstrip()
@@ -1763,11 +1905,21 @@ def choice(text):
 
 
 def _undressed(text):
-    """Without white space and a pair of $ or of quotes around it."""
+    """Without white space and a pair of $ or of quotes, or a box, around it."""
     text = text.strip()
-    while len(text) > 2 and text[0] in "$\"'`" and text.find(text[0], 1) == len(text) - 1 and text[-2] != "\\":
-        text = text[1:-1].strip()
+    while 2 < len(text) <= LIMIT:
+        if text[0] in "$\"'`" and text.find(text[0], 1) == len(text) - 1 and text[-2] != "\\":
+            text = text[1:-1].strip()
+        elif text.startswith(r"\boxed") and (boxes := _boxes(text))[0][:2] == (0, len(text)):
+            text = boxes[0][2]
+        else:
+            break
     return text
+
+
+def _condition(match):
+    letter, domain, part = (re.sub(r"[\s{}]", "", group or "") for group in match.groups())
+    return rf", {letter} \in {domain}{part.lstrip('^_')}"
 
 
 def is_equiv(prediction, gold):
@@ -1790,10 +1942,12 @@ def is_equiv(prediction, gold):
         return p[0] == g[0] and (not p[1] or not g[1] or is_equiv(p[1], g[1]))
     if p and p[1] and is_equiv(p[1], gold) or g and g[1] and is_equiv(prediction, g[1]):
         return True
+    if g and not p and EQUATED.search(prediction):  # A=B is no choice
+        return False
     conditions = [CONDITION.search(side) for side in (prediction, gold)]
     if any(conditions):  # k \in Z may be left out, but not changed
-        to = "" if None in conditions else r", \1 \\in \2\3"
-        prediction, gold = CONDITION.sub(to, prediction), CONDITION.sub(to, gold)
+        said = None not in conditions
+        prediction, gold = (CONDITION.sub(lambda m: _condition(m) if said else "", side) for side in (prediction, gold))
     try:
         with localcontext(DIGITS):
             pairs = [(a, b) for b in readings(gold) for a in readings(prediction)]
