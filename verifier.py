@@ -322,7 +322,7 @@ SYSTEM = re.compile(
     r"(\\\{\s*)?\\begin\{(array|matrix|aligned|align\*?|gathered)\}(?:\{[^{}]*\})?(.*?)\\end\{\2\}", re.S
 )
 CONDITION = re.compile(  # k \in Z, at the end
-    r"(?<=[\w})\]])(?:[\s,，$(（]|\\[ ,;:]|\\q?quad|\\text\s*\{\s*,?\s*(?:where|with|for)?\s*\})*(?<![A-Za-z\\])([a-z])\s*"
+    r"(?<=[\w})\]])(?:[\s,，$(（]|\\[ ,;:]|\\q?quad|\\text\s*\{[\s,]*(?:(?:where|with|for)\s*)?\})*(?<![A-Za-z\\])([a-z])\s*"
     r"(?:\\in|∈)\s*(?:\\math(?:bb|bf|rm)\s*)?(\{\s*[ZN]\s*\}|[ZN])((?:_|\^)?(?:[+*]|\{[+*]\}))?\s*[)）]?"
     r"(?=(?:\\right|\\[})\]]|\\q?quad|[\s.。$}*])*$)"
 )
@@ -335,7 +335,7 @@ LEAD = re.compile(
 )
 NAMELESS = set(FUNCTIONS) | SYMBOLS | NO_UNIT
 SAID = re.compile(  # Total: 12; \text{the minimum is } 5; \text{Center } (3,5)
-    r"\s*(\\text\s*\{)?\s*(?=[A-Za-z ]*[a-z]{3})([A-Za-z]{2}[A-Za-z ]{1,40}?)\s*"
+    r"(\\text\s*\{\s*)?(?=[A-Za-z ]*[a-z]{3})([A-Za-z]{2}[A-Za-z ]{1,40}?)\s*"
     r"(?:(?:[:：]|\b(?:is|are|equals)\b)(?=.*(?:[0-9]|\\(?:pi|sqrt|infty|emptyset)))(\s*\})?|(?<=point|enter|ertex|focus)\s*(\s*\})?(?=\s*\())",
     re.S,
 )
@@ -556,7 +556,9 @@ class Parser:
 
     def product(self):
         if self.text in MONEY:
+            self.deeper()
             name, node = MONEY[self.take()], self.product()
+            self.depth -= 1
             names = [name, *node.value.split()] if node.kind == "unit" else [name]
             return Node("unit", node.items if node.kind == "unit" else (node,), " ".join(sorted(set(names))))
         start, node = self.at, self.power()
@@ -634,6 +636,8 @@ class Parser:
                     if not re.fullmatch("-?[1-9]", exponent):
                         raise Unreadable
                     powers[name] = powers.get(name, 0) + sign * power * int(exponent)
+                    if abs(powers[name]) > 9:
+                        raise Unreadable
             elif t == "/" and (after.kind in ("unit", "word") or after.text in UNITS or after.text == "("):
                 self.take()
                 sign = -1
@@ -892,6 +896,7 @@ def _is_proper(node):
 
 def readings(text):
     """The ways to read an answer, as Nodes: never empty. Kind `text` is for what is not understood, or is words."""
+    text = text.strip()
     if lead := LEAD.match(text):
         text = (r"\text{" if lead[1] and not lead[2] else "") + text[lead.end() :]
     if (said := SAID.match(text)) and not NAMELESS.intersection(said[2].lower().split()):
@@ -1021,7 +1026,7 @@ DIGITS = Context(prec=80, Emax=10**6, Emin=-(10**6), traps=[InvalidOperation, Di
 CLOSE = Decimal("1e-50")  # relative
 NIL = Decimal("1e-70")  # relative: what is left of 0 when roots cancel
 POINTS, AGREE = 30, 4
-STEP_POINTS = 80  # for what jumps
+STEP_POINTS = 48  # for what jumps
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798")
 CONSTANTS = {r"\pi": (PI, Decimal(0)), "e": (Decimal(1).exp(DIGITS), Decimal(0)), "i": (Decimal(0), Decimal(1))}
 HALF = Decimal("0.5")
@@ -1910,7 +1915,9 @@ def _undressed(text):
     while 2 < len(text) <= LIMIT:
         if text[0] in "$\"'`" and text.find(text[0], 1) == len(text) - 1 and text[-2] != "\\":
             text = text[1:-1].strip()
-        elif text.startswith(r"\boxed") and (boxes := _boxes(text))[0][:2] == (0, len(text)):
+        elif text[:2] == text[-2:] == "$$" and text.count("$") == 4:
+            text = text[2:-2].strip()
+        elif text.startswith(r"\boxed") and (boxes := _boxes(text)) and boxes[0][:2] == (0, len(text)):
             text = boxes[0][2]
         else:
             break
@@ -1942,6 +1949,8 @@ def is_equiv(prediction, gold):
         return p[0] == g[0] and (not p[1] or not g[1] or is_equiv(p[1], g[1]))
     if p and p[1] and is_equiv(p[1], gold) or g and g[1] and is_equiv(prediction, g[1]):
         return True
+    if p and INTEGER.fullmatch(gold) or g and INTEGER.fullmatch(prediction):  # C is no 25
+        return False
     if g and not p and EQUATED.search(prediction):  # A=B is no choice
         return False
     conditions = [CONDITION.search(side) for side in (prediction, gold)]
