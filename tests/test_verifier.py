@@ -54,6 +54,12 @@ TABLE = r"""# integers
 120 != 5!!
 3 == 3\; ¦ =3 ¦ 3\\ ¦ ~3 ¦ three ¦ 2^{2}-1
 3 != 3... ¦ 3, ... ¦ 3-5 ¦ 3–5 ¦ 3(6) ¦ 3 dozen ¦ 3[6] ¦ 3{6} ¦ 3\text{ or more} ¦ 3 or 5
+12 == "12" ¦ '12' ¦ `12` ¦ 12\checkmark ¦ \boxed{\boxed{12}} ¦ 12 (units) ¦ 12 \text{ (units)} ¦ \text{Total: } 12
+12 == \text{There are } 12 \text{ ways} ¦ \text{minimum value is } 12 ¦ Volume: 12
+12 != not twelve: 11 ¦ 12 sevenths ¦ 12 twelfths ¦ 12 doubled ¦ 12 pairs ¦ 12 (not 13) ¦ 42 \pmod{30}
+-\frac34 == negative 3/4 ¦ minus 3/4
+120,000 == 120000 ¦ (120,000) ¦ \(120,000\) ¦ 120，000
+120,000 != 120,0 ¦ 120,00 ¦ 0, 120
 
 # decimals
 3.5 == 3{,}5 ¦ {7 \over 2}
@@ -114,6 +120,8 @@ $\textcircled{1}\textcircled{3}\textcircled{4}$ == ④③①
 $\textcircled{1}\textcircled{3}\textcircled{4}$ != ①③ ¦ ①②③④ ¦ 12
 C == C) 12 ¦ \textbf{(C)}\ 12 ¦ C. 12 ¦ (c)
 C != C or D ¦ B (not C) ¦ \text{(C)}+1 ¦ \text{(C)}, 3 ¦ C? D?
+C == (C) 3 and 5 ¦ C. I and II only ¦ **C**: 12 ¦ C)** 12 ¦ Choice C: 5 ¦ option C: 12
+C != (C) or (D) ¦ C. or D. ¦ (C) or 7
 
 # several
 1, 2, 3 == [1, 2, 3] ¦ n=1,2,3 ¦ n \in \{1,2,3\}
@@ -137,6 +145,12 @@ $-1$,$2$,$-2$ != -1,2
 108,135,189 == 108, 135, 189 ¦ 189, 135, 108
 108,135,189 != 108, 135
 5, 6 == x1=5, x2=6 ¦ 5或6 ¦ x_1=5，x_2=6 ¦ x=5或x=6
+40,150 == 40,\ 150 ¦ 40,\, 150 ¦ 40, 150
+x=y=2 == x=2,y=2 ¦ (2,2)
+|x|=5 == x=\pm5 ¦ x=5, x=-5
+|x|=5 != x=5 ¦ x=-5
+\frac34 \text{ or } 0.75 == 3/4 ¦ 0.75
+x=4\text{ or }x=0 == x_1=0, x_2=4
 
 # surds and pi
 \arcsin\frac{1}{3} == \sin^{-1}\frac13 ¦ arcsin(1/3) ¦ \frac{\pi}{2}-\arccos\frac13
@@ -180,6 +194,14 @@ e^{-1} != e ¦ -e
 -1 != i
 \sqrt{2} == \sqrt{2} \approx 1.414 ¦ x=\sqrt{2}\approx 1.41 ¦ \frac{2}{\sqrt{2}} = \sqrt{2}
 \sqrt{2} != \sqrt{2} \approx 1.5 ¦ \sqrt{2} = 1.414 ¦ 1.414
+\frac{\sqrt3}{2^{2020}} == \sqrt3 \cdot 2^{-2020}
+\frac{\sqrt3}{2^{2020}} != \frac{\sqrt2}{2^{2020}} ¦ \frac{\sqrt3}{2^{2019}} ¦ 0
+e^{-2023} != e^{-2024} ¦ 0
+10^{-80}\pi != 0 ¦ \pi
+\sqrt2 != \sqrt2-2^{-2019}
+2^{1000}\sqrt2 != 2^{1000}\sqrt2+1
+-8 == (1+i\sqrt3)^3
+2\sin\frac{\pi}{3} == 2 \operatorname{tg}\frac{\pi}{3} \cdot\frac12
 
 # expressions
 \frac{\pi}{3}+k\pi == \frac{\pi}{3}+k\pi, k\in \mathbb{Z}
@@ -231,6 +253,16 @@ x+1 == \frac{x^2-1}{x-1}
 x+1 != x+1+10^{-9}
 |x| == \sqrt{x^2}
 |x| != x
+\binom{n}{k} == \frac{n!}{k!(n-k)!} ¦ \binom{n}{n-k}
+\binom{m}{d} != \binom{d}{m}
+(-1)^n k != k ¦ (-1)^k k
+(-2)^k != 2^k
+|x| != x
+\bar{z} == \overline{z}
+\bar{z} != z
+2\tilde p != 2p
+m n == nm
+\lfloor n/2\rfloor == ⌊n/2⌋ ¦ floor(n/2)
 
 # named values
 6 == f(2)=6 ¦ P(X=1)=6 ¦ f^{-1}(2)=6 ¦ f(x)_{\max}=6 ¦ \max = 6 ¦ \lim_{x\to 0} f(x)=6 ¦ |A\cap B|=6 ¦ ∠A=6
@@ -251,6 +283,12 @@ x+1 == f^{-1}(x)=x+1 ¦ \frac{dy}{dx}=x+1
 x+1 != x-1
 f(x)=x+1 == y=x+1 ¦ f=x+1
 f(x)=x+1 != g(x)=x+1 ¦ f(z)=x+1
+2:3 == a:b=2:3
+V_1:V_2=11:21 == 11:21
+\frac{AB}{CD}=2 == 2
+\sin 2\alpha=\frac{24}{25} == \frac{24}{25}
+(r,\theta)=(2,\pi) == (2,\pi)
+A\cup B=\{1,2\} == \{1,2\}
 
 # tuples
 \{(1,2)\} == (1,2)
@@ -276,6 +314,8 @@ $(1,1), (3,2)$ != (1,1) ¦ (1,1),(2,3) ¦ 1,1,3,2
 (1,2) != (x,y)=(2,1)
 (1.41,2.24) == (\sqrt{2},\sqrt{5})
 (1.41,2.24) != (\sqrt{5},\sqrt{2}) ¦ (1.4,2.2)
+(\pm1,2) == (1,2),(-1,2)
+(\pm1,2) != (1,2) ¦ (1,2),(1,-2)
 
 # intervals
 (-oo, 3) == x<3 ¦ (-\infty, 3) ¦ \left\{\left. x \right| x<3\right\} ¦ \{z \mid z<3\}
@@ -309,6 +349,15 @@ k \geqslant 2 != k>2 ¦ n \ge 2
 (1,3) == x > 1 and x < 3 ¦ 1<x<3
 (1,3) != x>1 ¦ x<3
 [3,5) \cup (5,\infty) == x≥3且x≠5
+(-1,1) == |x|<1
+(-\infty,-5]\cup[5,\infty) == |x|\ge5
+[a,\infty) == x\ge a
+(a,b] == a<x\le b
+(a,b] != a<x<b ¦ b<x\le a
+(0,1)\cup(1,\infty) == (0,1) or (1,\infty) ¦ \mathbb{R}^+\setminus\{1\}
+x\neq1,2 == x\ne1, x\ne2 ¦ \mathbb{R}-\{1,2\} ¦ x\ne 2 \text{ and } x\neq 1
+x=1 \text{ or } x>3 == \{1\}\cup(3,\infty)
+\{x\mid x>1\} == \{y\mid y>1\}
 
 # equations
 y=\pm\frac{3}{4}x == 3x\pm4y=0 ¦ 3x+4y=0, 3x-4y=0
@@ -331,6 +380,13 @@ b > a > c == c<a<b ¦ b>a>c
 b > a > c != a>b>c ¦ c>a>b
 x+2y>3 == 2x+4y>6 ¦ 3<x+2y
 x+2y>3 != x+2y<3 ¦ x+2y\ge3
+y=|x| != y=x
+|x|+|y|=1 != x+y=1
+y=x^2, x>0 == y=x^2 (x>0)
+y=x^2, x>0 != y=x^2 (x<0)
+n\equiv1 \pmod 3 == n \equiv 1 \pmod{3} ¦ n\equiv 4 (mod 3) ¦ 1 \pmod{3}
+n\equiv1 \pmod 3 != n\equiv 2\pmod{3} ¦ n\equiv 1\pmod{4}
+k\pi, k\in\mathbb{Z} == k\pi（k∈Z） ¦ k\pi, k\in\mathbf{Z} ¦ k\pi, \text{ where } k\in\mathrm{Z}
 
 # units
 60 == 60 \frac{\text{km}}{\text{h}} ¦ 60 \frac{\mathrm{m}}{\mathrm{s}^2}
@@ -368,6 +424,18 @@ x+2y>3 != x+2y<3 ¦ x+2y\ge3
 \frac{\pi}{6} != 30
 20^\circ C == 20 ¦ 20°C ¦ 20^{\circ}\text{C}
 20^\circ C != 21
+5 \text{ N} == 5N
+30 \text{ m/s} == 30 \mathrm{m\,s^{-1}}
+1.5 \text{ kg m/s} == 1.5 kg·m/s
+20 \Omega == 20 ¦ 20 ohms
+8.314 \frac{\text{J}}{\text{mol}\cdot\text{K}} == 8.314
+100^{\circ}C == 100 degrees Celsius
+10\text{ kWh} == 10 kWh
+10 \text{ cm} != 10 cm or 10 m ¦ 10\%
+30^\circ == \frac{\pi}{6}\text{ radians}
+90^\circ != 90 radians
+\$5.4 == 5.4 ¦ 5.4 dollars
+\$5.4 != 5.4 cents ¦ €5.4 ¦ 540
 
 # percent
 p\% == p\%
@@ -382,6 +450,7 @@ p\% != q\%
 0.5 != 50 ¦ 0.5% ¦ 5
 \frac13 == 33\frac{1}{3}\%
 \frac13 != 33\%
+5\% != 5 or 500\%
 
 # matrices
 a_n=\begin{cases}1,&n=1\\2n,&n\ge2\end{cases} == a_n=\begin{cases}1,n=1\\2n,n\geq 2\end{cases}
@@ -438,6 +507,7 @@ x=1,y=2 != \begin{cases}x=2\\y=1\end{cases}
 101_3 != 101_10
 25 == 25_{10}
 25 != 25_8
+4343_6 == (4343)_6 ¦ 4343_{(6)}
 
 # ratios and times
 1:2:3 == 2:4:6
@@ -448,6 +518,10 @@ x=1,y=2 != \begin{cases}x=2\\y=1\end{cases}
 3:30 p.m. != 3:30 am ¦ 3:31 pm ¦ 3.5
 5am == 5 am ¦ 5:00 am ¦ 5 a.m.
 5am != 5 pm ¦ 6am
+1:2 != 0:0
+1:2:3 != 0:0:0
+3:00 != 5:00 ¦ 0:00
+2:30 != 1:15
 
 # sets
 \{1,3,5\} == \{5,3,1\} ¦ 1,3,5 ¦ {1,3,5} ¦ \left\{1,3,5\right\}
@@ -486,6 +560,7 @@ Odd == odd
 Odd != even
 I,II,III == I, II, III ¦ III, II, I
 I,II,III != I, II ¦ I, II, IV
+I,II,III == I, II, and III
 """
 
 
@@ -712,6 +787,20 @@ def test_bad_golds_raise_nothing_and_take_only_the_same_text():
     assert not is_equiv(None, "5") and not is_equiv("5", None) and extract_answer(None) is None
 
 
+def test_what_is_not_understood_is_compared_sign_by_sign():
+    assert is_equiv(r"\sum\limits_{k=1}^n \dfrac{1}{k}", r"\sum_{k=1}^{n} \frac1k")
+    for answer, gold in (
+        (r"\sum_{k=1}^{n} 2^{k}+1", r"\sum_{k=1}^{n} 2^{k+1}"), (r"\sum_{k=1}^N k", r"\sum_{k=1}^n k"),
+        (r"\sum_{k=1}^n a k", r"\sum_{k=1}^n k"), (r"\sum \frac{1}{23}", r"\sum \frac{12}{3}"),
+        (r"p \vee q", r"p \wedge q"), ("p, q", r"p \wedge q"), ("p", "~p"),
+    ):  # fmt: skip
+        assert is_equiv(gold, gold) and not is_equiv(answer, gold) and not is_equiv(gold, answer), (answer, gold)
+
+
+def test_an_equation_between_letters_is_no_choice():
+    assert not any(is_equiv(answer, "B") for answer in ("A=B", "A=B=C=D", "A = B"))
+
+
 # Inputs that hang, crash or fill the memory of other checkers.
 MANY = 20_000
 HOSTILE = [
@@ -727,9 +816,10 @@ HOSTILE = [
     "=".join(["5"] * 400 + ["6"]), "5%%%%%%", "5" + "%" * 1900, "x" + "'" * 1900, "x_{" * 300 + "1" + "}" * 300,
     ",".join(f"(1,{i})" for i in range(250)), "\\cup".join(f"({i},{i + 1})" for i in range(200)), "A," * 900,
     "\\begin{pmatrix}" + "&".join("1" * 900) + "\\end{pmatrix}", "\\begin{pmatrix}" * 100, "\\begin{cases}" * 100,
-    "\\boxed{" * MANY, "\\boxed{" * MANY + "5" + "}" * MANY, "\\boxed" * MANY, "<think>" * MANY, "</think>" * MANY,
+    "\\boxed{" * 200, "\\boxed{" * MANY, "\\boxed{" * MANY + "5" + "}" * MANY, "\\boxed" * MANY, "<think>" * MANY, "</think>" * MANY,
     "the answer is " * MANY, "####" * MANY, "\\" * MANY, "$" * MANY, "\x00" * 100, "\ud800\udfff", "\u202e5x\u202c",
-    "\ufdfa" * 1900, "½" * 1900, "²" * 1900, "①" * 1900, "\u0300" * 1900, "1 000 " * 300, "1,000," * 300, "2e-1" * 450,
+    "\\$" * 900, "\\text{" + " " * 1900, "5" + " " * 1900 + "x", "x\\text{" + " " * 1900, "1 \\ne 2," * 200,
+    "C_1^" * 450, "\\bar" * 400, "\\text{A}" * 200, "a=b=" * 450, "\ufdfa" * 1900, "½" * 1900, "²" * 1900, "①" * 1900, "\u0300" * 1900, "1 000 " * 300, "1,000," * 300, "2e-1" * 450,
     "__import__('os').system('sleep 9')", "exec('while True: pass')", "5 if True else 6", "\\input{/etc/passwd}",
 ]  # fmt: skip
 
