@@ -23,19 +23,20 @@ the answer is False.
     rounding, where the gold is a decimal, to the gold's    coarser rounding: 0.3 for 0.33; 0 for 1.6e-19; rounding of
       last digit: 1/3 or 0.333 for 0.33                       a gold such as 0.5 (one digit), 2.0, \frac13, \sqrt2
     gold 50%: 50%, 50, 0.5; answer 50%: gold 50, 0.5, 1/2   0.5 for 50 and 50 for 0.5, where neither says %
-    5 cm, \$5, 5 apples for 5, and the reverse; 30° for 30  5 cm for 5 m; 5 million for 5; 5m, a product, for 5
-      and for \pi/6; \log as \ln or as \log_{10}
+    5 cm, \$5, 5 apples for 5, and the reverse; 30° for 30  5 cm for 5 m; \$5 for 5 cents; 5 million for 5; 5m, a
+      and for \pi/6; \log as \ln or as \log_{10}              product, for 5
     choices: (B), B., b, option B, "B: 7"; A、B、D for ABD   more letters or fewer; "A or B"; "A. 5 B. 6"; where both
       "B: 7" for a gold 7                                     sides carry a text, another text
     lists and sets in any order; 1\pm2 for 3,-1             one of them, one more; a list of guesses for one value;
       x=1, y=2 and y=2, x=1 for 1, 2                          2, 1 for x=1, y=2
     tuples in order, vectors, matrices                      (1,2) for (2,1), for [1,2], for \{1,2\}
-    (3,\infty), x>3, 3<x, \{x \mid x>3\}                    x>=3, x<3, y>3 for x>3
+    (3,\infty), x>3, 3<x, \{x \mid x>3\}; |x|<1 for (-1,1)  x>=3, x<3, y>3 for x>3; x for |x|, z for \bar z
     5 for x=5, and the reverse; 2x+y=3 for y=3-2x;          5=6; x=x; y=5 for x=5; x+1=6 for 6; 5 for a line x+y=5
       a^2+b^2=5 for 5
     x(x+1) for x^2+x: equal at points that both accept      other letters: 2k for 2n, x for 5; k \in N for k \in Z
       (positive ones); a last k \in Z may be left out
-    101_3 or 101 for 101_3; 1:2, 2:4, 1/2; 3:00 pm, 3 pm    101_2 for 101_3 or for 101; 3 pm for 3 am
+    101_3 or 101 for 101_3; 1:2, 2:4, 1/2; 3:00 pm, 3 pm;   101_2 for 101_3 or for 101; 3 pm for 3 am; 0:0 for 1:2;
+      4 \pmod 3 or 1 for 1 \pmod 3                            7 \pmod 3 for 7
     words, whatever case, article or \text: "The East"      words with anything more or less: "not east"
     a gold that cannot be parsed: the same text             anything for an empty gold; an empty answer
 """
@@ -1018,9 +1019,9 @@ def _special(plain):
 
 # Compare. Kind by kind, and in each kind item by item, down to values. A value is an int or a Fraction while it is
 # rational, and is then compared exactly. Otherwise it is a pair of 80-digit decimals (real, imaginary), compared to 50
-# digits: what people write with a few roots, \pi and e is either equal or differs long before. With letters, both
-# sides are evaluated at points where letters are numbers: they must agree wherever both are defined, at AGREE points at
-# least.
+# digits: what people write with a few roots, \pi and e is either equal or differs long before. (A sum that swallows a
+# term, as \sqrt2 + 10^{-60} does, has no value.) With letters, both sides are evaluated at points where letters are
+# numbers: they must agree wherever both are defined, at AGREE points at least.
 
 DIGITS = Context(prec=80, Emax=10**6, Emin=-(10**6), traps=[InvalidOperation, DivisionByZero, Overflow])
 CLOSE = Decimal("1e-50")  # relative
