@@ -66,14 +66,17 @@ BRACES = re.compile(r"\\{1,2}(boxed|fbox)(?![A-Za-z])\s*(\{?)|\\(?:[A-Za-z]+|.)|
 BARE = re.compile(r"\\[dt]?frac\s*(?:\{[^{}]*\}){2}|[^\s{}$\\.,;]+")  # \boxed 5
 JOINT = re.compile(  # between two boxes that make one answer: a comma, `and`, x =, the label of the next part
     r"(?:[\s,，、;；.$&{}]|\\(?:text|q?quad|[,; ()\[\]]))*(and|or|和|或|及)?(?:[\s}$]|\\(?:q?quad|[,; (\[]))*"
-    r"((?:\*{0,2}[(（](?:[1-9a-e]|i{1,3}|iv)[)）]\*{0,2}|part [1-9a-e]:?|第[一二三四]空[:：])[\s$]*(?:\\[(\[]\s*)?)?(?:[A-Za-z](?:_?\d)?\s*=\s*)?\$?",
+    r"((?:\*{0,2}[(（](?:[1-9a-e]|i{1,3}|iv)[)）]\*{0,2}|part [1-9a-e]:?|第[一二三四]空[:：])"
+    r"[\s$]*(?:\\[(\[]\s*)?)?(?:[A-Za-z](?:_?\d)?\s*=\s*)?\$?",
     re.I,
 )
 SPECIAL = re.compile(r"<[|｜][^<>|｜]{1,40}[|｜]>|</?s>")  # <|im_end|>
 PHRASE = re.compile(
     r"(?:(?<![A-Za-z])ans(?:wer)?[\s*_]*(?:(?:to|for|of)\s[^.\n]{1,60}?\s)?"
     r"(?:is\b|equals\b|(?:must|should|would) be\b|[:：=])"
-    r"|<answer>|(?:final |\*\*|#\s*)answer[*_:\s]*\n|correct (?:option|choice)[\s*_]*(?:is\b|:)|(?:hence|thus|so|therefore),?\s+(?:option\s+)?(?=\(?[A-J]\)?\sis\s(?:the\s)?(?:correct|answer))|choose(?: option)?(?=\s+[(*]*[A-J]\b)"
+    r"|<answer>|(?:final |\*\*|#\s*)answer[*_:\s]*\n|correct (?:option|choice)[\s*_]*(?:is\b|:)"
+    r"|(?:hence|thus|so|therefore),?\s+(?:option\s+)?(?=\(?[A-J]\)?\sis\s(?:the\s)?(?:correct|answer))"
+    r"|choose(?: option)?(?=\s+[(*]*[A-J]\b)"
     r"|答案[】\]]|答案(?:应该)?\s*(?:[是为:：]|等于)|正确(?:的)?选项[是为:：]|(?:答案|故|因此|所以|应)选择?"
     r"|(?<!不)选择?(?=[\s:：*(]*[A-J])|(?<![解回问])答[:：]|####)"
     r"[\s*_:：,]*(?:(?:therefore|thus|simply|just|indeed|equal to|approximately)\b[\s:,]*)?",
@@ -81,7 +84,8 @@ PHRASE = re.compile(
 )
 DISPLAY = re.compile(r"\\\[(.*?)\\\]|\$\$(.*?)\$\$", re.S)
 CLAUSE_END = re.compile(
-    r"[.。](?:\s|$)|。|,?\s(?:which|because|since|so)\s|,\s(?:not|as|or about)\s|\sis\s(?:the\s)?(?:correct|answer)|[，,](?:因为|所以)|</answer>|\*\*(?:\s|$)"
+    r"[.。](?:\s|$)|。|,?\s(?:which|because|since|so)\s|,\s(?:not|as|or about)\s"
+    r"|\sis\s(?:the\s)?(?:correct|answer)|[，,](?:因为|所以)|</answer>|\*\*(?:\s|$)"
     r"|\s\((?:(?!or\b|not\b|and\b|but\b)[a-z]{2,}\b|i\.e\.)"
 )
 OPTIONS = re.compile(r"(?<![A-Za-z])[A-J](?=[.:、]\s)")
@@ -205,10 +209,12 @@ UNICODE = str.maketrans(
     | {c: "" for c in "\u200b\u200c\u200d\u2060\u2061\ufeff“”"}
     | {c: rf"\{name} " for pair in (
         "·cdot ⋅cdot ∙cdot •cdot ∗cdot ×times ÷div ≤le ⩽le ≦le ≥ge ⩾ge ≧ge ≠ne ≈approx ±pm ∓mp ∞infty ∪cup ∈in "
-        "∅emptyset √sqrt ⟨langle ⟩rangle ℝR ∘circ ⌊lfloor ⌋rfloor ⌈lceil ⌉rceil ∥parallel ⊥perp ≌cong ≅cong €euro £pounds ¥yen ￥yen"
+        "∅emptyset √sqrt ⟨langle ⟩rangle ℝR ∘circ ⌊lfloor ⌋rfloor ⌈lceil ⌉rceil "
+        "∥parallel ⊥perp ≌cong ≅cong €euro £pounds ¥yen ￥yen"
     ).split() for c, name in [(pair[0], pair[1:])]}
     | {"、": ", ", "，": ", ", "。": ".", "∣": "|", "′": "'", "’": "'"}
-    | {"°": r"^\circ ", "º": r"^\circ ", "∶": ":", "∛": r"\sqrt[3] ", "¢": " cents", "∠": r"\angle ", "∴": r"\therefore ", "△": r"\triangle "}
+    | {"°": r"^\circ ", "º": r"^\circ ", "∶": ":"}
+    | {"∛": r"\sqrt[3] ", "¢": " cents", "∠": r"\angle ", "∴": r"\therefore ", "△": r"\triangle "}
 )  # fmt: skip
 
 # LaTeX that says nothing about the value; that turns what follows into words; and other spellings of one thing.
@@ -221,11 +227,14 @@ TEXTS = set("text mathrm mbox textrm textbf textit texttt textsf emph textnormal
 SPELLINGS = _table(
     r"\frac dfrac tfrac cfrac; \binom dbinom tbinom; \le leq leqslant leqq; \ge geq geqslant geqq; \ne neq; * cdot "
     r"times ast bullet; / div; \emptyset varnothing O; \vec overrightarrow; \cup bigcup; \setminus backslash "
-    r"smallsetminus; \approx simeq doteq; \overline bar; | | lvert rvert vert; \land wedge; \lor vee; \{ lbrace; \} rbrace; [ "
-    r"lbrack; ] rbrack; < lt; > gt; : colon; = equiv; \pmod bmod mod; \ldots dots cdots dotsc; i imath; % %; _ _"
+    r"smallsetminus; \approx simeq doteq; \overline bar; "
+    r"| | lvert rvert vert; \land wedge; \lor vee; \{ lbrace; "
+    r"\} rbrace; [ lbrack; ] rbrack; < lt; > gt; : colon; = equiv; \pmod bmod mod; \ldots dots cdots dotsc; "
+    r"i imath; % %; _ _"
 )
 FUNCTIONS = _table(
-    "sin; cos; tan tg; cot ctg; sec; csc; arcsin asin; arccos acos; arctan atan arctg; ln; log; lg; exp; abs; floor; ceil"
+    "sin; cos; tan tg; cot ctg; sec; csc; arcsin asin; arccos acos; arctan atan arctg; ln; log; lg; exp; abs; floor; "
+    "ceil"
 )
 INEQUALITIES = {"<", ">", r"\le", r"\ge"}
 RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\ne", r"\in", r"\approx"}
@@ -248,8 +257,8 @@ UNITS = _table(
     "cu; mL ml milliliter; L l liter litre 升; mg; g gram gm 克; kg kilogram 千克 公斤; lb lbs pound; oz ounce; s "
     "sec second 秒; day 天 日; week wk; min minute mins 分钟 分; h hr hrs hour 小时 时; month 个月; year yr yrs "
     "年; mph; kph; N newton; J joule; kJ; cal; kcal; erg; dyne; eV; W watt; V volt; A amp; K kelvin; C; F; T; Hz "
-    "hertz; Pa; kPa; mol mole; rad radian; ohm; kWh; cup; Jy; cent; dollar usd 美元; yuan 元 rmb 块; people 人; men man; 个; th "
-    "st nd rd; pt pts point; per; each; unit; mil; boy; girl; car; bus; way; egg; toy; pen; box; bag"
+    "hertz; Pa; kPa; mol mole; rad radian; ohm; kWh; cup; Jy; cent; dollar usd 美元; yuan 元 rmb 块; people 人; men man; "
+    "个; th st nd rd; pt pts point; per; each; unit; mil; boy; girl; car; bus; way; egg; toy; pen; box; bag"
 )
 NO_UNIT = set(
     "not nor than then if unless except but after before over under squared cubed half halves quarter third more less "
@@ -276,7 +285,8 @@ UNIT_LETTER = re.compile(  # 5 m, 9.8 m/s^2
     r"((?:[0-9})]|\\pi)(?:\s|\\[;,: ])+)([mgshLlNJWVAKCFT])(?![A-Za-z0-9_('])(?=\s*(?:$|\^|/|\$|,|\\cdot))"
 )
 TOKEN = re.compile(
-    r"\s*(\\(?:[A-Za-z]+|.)|(?:[0-9]+(?:\.[0-9]+|\.(?=\\(?:overline|bar)))?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?![0-9A-Za-z]))?"
+    r"\s*(\\(?:[A-Za-z]+|.)|(?:[0-9]+(?:\.[0-9]+|\.(?=\\(?:overline|bar)))?|\.[0-9]+)"
+    r"(?:[eE][+-]?[0-9]{1,3}(?![0-9A-Za-z]))?"
     r"|[A-Za-z]+|[\u4e00-\u9fff]+|.)",
     re.S,
 )
@@ -285,9 +295,11 @@ STYLE = re.compile(
     r"|left|right|[,;!: ]|quad)(?![a-z])"
 )
 HEAD = re.compile(  # f(x), f^{-1}(x), (x,y); f(2), P(X=1), f(x)_{\max}; dy/dx, x1, \max, \lim_{x\to0}f(x), |A\cap B|
-    r"(?:\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?)?\(\\?[A-Za-z]+(?:_\{?\w+\}?)?(?:,\\?[A-Za-z]+(?:_\{?\w+\}?)?)*\)|\\frac\{d[a-z]\}\{d[a-z]\}"
+    r"(?:\\?[A-Za-z]+(?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?)?\(\\?[A-Za-z]+(?:_\{?\w+\}?)?(?:,\\?[A-Za-z]+(?:_\{?\w+\}?)?)*\)"
+    r"|\\frac\{d[a-z]\}\{d[a-z]\}"
     r"|[fghACDEFGP](?:_(?:\{\w+\}|\w))?'*(?:\^\{-1\})?\(.+\)(?:_\{?\\?(?:max|min)\}?)?|[a-z]_\{?\\?(?:max|min)\}?"
-    r"|\\Pr[(\[].+[)\]]|\\complement.+|[a-z][0-9]|\\?(?:max|min)|\\(?:gcd|max|min)(?:\(.+\)|\\\{.+\\\})|\\(?:lim|sum|prod|int)_.+|[A-Z](?:\\c[au]p[A-Z])+|\|[^|]+\\c[au]p[^|]+\|"
+    r"|\\Pr[(\[].+[)\]]|\\complement.+|[a-z][0-9]|\\?(?:max|min)|\\(?:gcd|max|min)(?:\(.+\)|\\\{.+\\\})"
+    r"|\\(?:lim|sum|prod|int)_.+|[A-Z](?:\\c[au]p[A-Z])+|\|[^|]+\\c[au]p[^|]+\|"
 )
 STYLED = r"(?:\s*\\(?:text|mathrm)\s*\{[^{}]*\}(?:\s*\\cdot(?![a-z])|\s*\^\{?[0-9]\}?)*)+\s*"  # \text{J}\cdot\text{s}^2
 # What is written in more than one way: LaTeX of several ages, data sets' own, and plain text. Each is looked for only
@@ -302,7 +314,8 @@ REWRITES = [(cue, re.compile(pattern), to) for cue, pattern, to in (
     ("dot", r"(?<=[0-9.])\\dot\s*\{?([0-9])\}?", r"\\overline{\1}"),
     ("frac", rf"\\[dt]?frac\s*\{{({STYLED})\}}\s*\{{({STYLED})\}}", r" \1/(\2)"),
     ("Omega", r"(?<=[0-9}])(?:\s|\\[;,: ])*\\Omega(?![a-z])(?=\W*$)", r"\\text{ ohm}"),
-    ("mu", r"(?<=[0-9}])(?:\s|\\[;,: ])*\\mu\s*(?:\\(?:text|mathrm)\s*\{)?\s*([mgslLFACVW])\s*\}?(?=\W*$)", r"\\text{ u\1}"),
+    ("mu",
+     r"(?<=[0-9}])(?:\s|\\[;,: ])*\\mu\s*(?:\\(?:text|mathrm)\s*\{)?\s*([mgslLFACVW])\s*\}?(?=\W*$)", r"\\text{ u\1}"),
     ("", r"^(?:\\text\s*\{)?(?:US|USD|EUR|GBP|INR|Rs\.?|RMB|CNY)\s*\}?\s*(?=\\?\$|[0-9])", ""),
     ("circled", r"\\textcircled\s*\{([0-9]+)\}", r"(\1)"),
     ("^", r"\^\s*\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?(?:st|nd|rd|th)\s*\}(?:\s*\})?", " th"),
@@ -311,11 +324,13 @@ REWRITES = [(cue, re.compile(pattern), to) for cue, pattern, to in (
     ("mathbb", r"\\mathbb\s*\{?\s*([ZNQC])\s*\}?", r" \1"),
     ("10", r"(?<=[0-9])\s*x\s*(?=10\s*\^)", r"\\times "),  # 3 x 10^8
     ("~", r"^~(?=[A-Za-z])", r"\\neg "), 
-    ("mod", r"\((?:\\(?:text|mathrm|operatorname)\s*\{\s*mod\s*\}|\\?\bmod)((?:\s|\\[ ,;:])*[0-9A-Za-z]+)\)", r"\\pmod{\1}"),
-    ("mod", r"(?:\\(?:text|mathrm|operatorname)\s*\{\s*mod\s*\}|(?<![A-Za-z\\])mod)(?:\s|\\[ ,;:])*([0-9A-Za-z]+)$", r"\\pmod{\1}"),
+    ("mod", r"\\(?:text|mathrm|operatorname)\s*\{\s*mod\s*\}", "mod"),
+    ("mod", r"\(\\?\bmod((?:\s|\\[ ,;:])*[0-9A-Za-z]+)\)", r"\\pmod{\1}"),
+    ("mod", r"(?<![A-Za-z\\])mod(?:\s|\\[ ,;:])*([0-9A-Za-z]+)$", r"\\pmod{\1}"),
     ("\\\\", r"\\\\\s*\[[^\[\]]{1,8}\]", r"\\\\ "), (r"\end", r"[.;,]\s*(?=\\end)", ""),
     (")_", r"\(([0-9]+)\)_", r"\1_"), ("_{(", r"_\{\(([0-9]+)\)\}", r"_{\1}"), ("...", r"\.\.\.+", r"\\ldots "),
-    ("(", r"(?<!\\left)(?<=[\w})])(?:\s|\\[ ,;:])*\((?=[^()]*(?:[<>]|\\[lg]eq?\b|\\ne))([^()]*)\)$", r", \1"),  # y = x^2 (x > 0)
+    ("(",  # y = x^2 (x > 0)
+     r"(?<!\\left)(?<=[\w})])(?:\s|\\[ ,;:])*\((?=[^()]*(?:[<>]|\\[lg]eq?\b|\\ne))([^()]*)\)$", r", \1"),
     ("**", r"\*\*", "^"), (">=", r">=", r"\\ge "), ("<=", r"<=", r"\\le "), ("==", r"==", "="),
 )]  # fmt: skip
 SPACED = re.compile(r"\\math(?:bf|rm)\s*\{\s*[0-9](?:\s[0-9])+\s*\}")  # \mathbf{1 8}, as some data sets have it
@@ -323,8 +338,8 @@ SYSTEM = re.compile(
     r"(\\\{\s*)?\\begin\{(array|matrix|aligned|align\*?|gathered)\}(?:\{[^{}]*\})?(.*?)\\end\{\2\}", re.S
 )
 CONDITION = re.compile(  # k \in Z, at the end
-    r"(?<=[\w})\]])(?:[\s,，$(（]|\\[ ,;:]|\\q?quad|\\text\s*\{[\s,]*(?:(?:where|with|for)\s*)?\})*(?<![A-Za-z\\])([a-z])\s*"
-    r"(?:\\in|∈)\s*(?:\\math(?:bb|bf|rm)\s*)?(\{\s*[ZN]\s*\}|[ZN])((?:_|\^)?(?:[+*]|\{[+*]\}))?\s*[)）]?"
+    r"(?<=[\w})\]])(?:[\s,，$(（]|\\[ ,;:]|\\q?quad|\\text\s*\{[\s,]*(?:(?:where|with|for)\s*)?\})*(?<![A-Za-z\\])([a-z])"
+    r"\s*(?:\\in|∈)\s*(?:\\math(?:bb|bf|rm)\s*)?(\{\s*[ZN]\s*\}|[ZN])((?:_|\^)?(?:[+*]|\{[+*]\}))?\s*[)）]?"
     r"(?=(?:\\right|\\[})\]]|\\q?quad|[\s.。$}*])*$)"
 )
 TIME = re.compile(r"(\d{1,2})(?::(\d\d))?\s*([ap])\.?\s?m\.?", re.I | re.A)
@@ -337,7 +352,8 @@ LEAD = re.compile(
 NAMELESS = set(FUNCTIONS) | SYMBOLS | NO_UNIT
 SAID = re.compile(  # Total: 12; \text{the minimum is } 5; \text{Center } (3,5)
     r"(\\text\s*\{\s*)?(?=[A-Za-z ]*[a-z]{3})([A-Za-z]{2}[A-Za-z ]{1,40}?)\s*"
-    r"(?:(?:[:：]|\b(?:is|are|equals)\b)(?=.*(?:[0-9]|\\(?:pi|sqrt|infty|emptyset)))(\s*\})?|(?<=point|enter|ertex|focus)\s*(\s*\})?(?=\s*\())",
+    r"(?:(?:[:：]|\b(?:is|are|equals)\b)(?=.*(?:[0-9]|\\(?:pi|sqrt|infty|emptyset)))(\s*\})?"
+    r"|(?<=point|enter|ertex|focus)\s*(\})?(?=\s*\())",
     re.S,
 )
 NOTHING = {"no solution", "no solutions", "no real solution", "no real solutions", "no real roots", "empty set", "无解",
@@ -418,6 +434,7 @@ def _word(t, styled):
 
 END = Token("end", "")
 AFTER_PRODUCT = frozenset(("", "+", "-", ",", "=", ")", "}"))  # no factor begins with these: most products end so
+FACTORS = frozenset(r"( [ { \frac \sqrt \binom \vec \overline \tilde \lfloor \lceil".split())
 SIGNS = frozenset(("+", "-", r"\pm", r"\mp"))
 JOINERS = frozenset((":", r"\cup", "U", r"\setminus"))
 
@@ -518,7 +535,8 @@ class Parser:
         if self.text not in JOINERS and not self.lessens(node):  # the usual case; these levels are passed for every 5
             return node
         items = [self.ratio(node)]
-        while self.text in (r"\cup", "U", r"\setminus", "-") and items[0].kind in ("tuple", "set", "reals", "builder"):
+        sets = items[0].kind in ("tuple", "set", "reals", "builder")
+        while sets and self.text in (r"\cup", "U", r"\setminus", "-"):
             less = self.take() in (r"\setminus", "-")
             item = self.ratio(self.sum())
             items.append(Node("without", (item,)) if less else item)
@@ -607,8 +625,7 @@ class Parser:
         """Does another factor follow without a sign between? A | opens only where none is open."""
         if self.text == "|":
             return not self.bars
-        return self.kind in ("number", "symbol", "function") and self.text != "U" or self.text in (
-            "(", "[", "{", r"\frac", r"\sqrt", r"\binom", r"\vec", r"\overline", r"\tilde", r"\lfloor", r"\lceil")  # fmt: skip
+        return self.kind in ("number", "symbol", "function") and self.text != "U" or self.text in FACTORS
 
     def plain_fraction(self):
         above = self.number()
@@ -901,7 +918,9 @@ def readings(text):
     if lead := LEAD.match(text):
         text = (r"\text{" if lead[1] and not lead[2] else "") + text[lead.end() :]
     if (said := SAID.match(text)) and not NAMELESS.intersection(said[2].lower().split()):
-        text = rf"\text{{{said[2]}}}=" + (r"\text{" if said[1] and not said[3] else "") + text[said.end() :]
+        text = (
+            rf"\text{{{said[2]}}}=" + (r"\text{" if said[1] and not (said[3] or said[4]) else "") + text[said.end() :]
+        )
     text = text.strip()
     text = text.strip(" *") if text.startswith("*") else text
     text = _latex(text)

@@ -816,10 +816,12 @@ HOSTILE = [
     "=".join(["5"] * 400 + ["6"]), "5%%%%%%", "5" + "%" * 1900, "x" + "'" * 1900, "x_{" * 300 + "1" + "}" * 300,
     ",".join(f"(1,{i})" for i in range(250)), "\\cup".join(f"({i},{i + 1})" for i in range(200)), "A," * 900,
     "\\begin{pmatrix}" + "&".join("1" * 900) + "\\end{pmatrix}", "\\begin{pmatrix}" * 100, "\\begin{cases}" * 100,
-    "\\boxed{" * 200, "\\boxed{" * MANY, "\\boxed{" * MANY + "5" + "}" * MANY, "\\boxed" * MANY, "<think>" * MANY, "</think>" * MANY,
+    "\\boxed{" * 200,
+    "\\boxed{" * MANY, "\\boxed{" * MANY + "5" + "}" * MANY, "\\boxed" * MANY, "<think>" * MANY, "</think>" * MANY,
     "the answer is " * MANY, "####" * MANY, "\\" * MANY, "$" * MANY, "\x00" * 100, "\ud800\udfff", "\u202e5x\u202c",
     "\\$" * 900, "\\text{" + " " * 1900, "5" + " " * 1900 + "x", "x\\text{" + " " * 1900, "1 \\ne 2," * 200,
-    "C_1^" * 450, "\\bar" * 400, "\\text{A}" * 200, "a=b=" * 450, "\ufdfa" * 1900, "½" * 1900, "²" * 1900, "①" * 1900, "\u0300" * 1900, "1 000 " * 300, "1,000," * 300, "2e-1" * 450,
+    "C_1^" * 450, "\\bar" * 400, "\\text{A}" * 200, "a=b=" * 450,
+    "\ufdfa" * 1900, "½" * 1900, "²" * 1900, "①" * 1900, "\u0300" * 1900, "1 000 " * 300, "1,000," * 300, "2e-1" * 450,
     "__import__('os').system('sleep 9')", "exec('while True: pass')", "5 if True else 6", "\\input{/etc/passwd}",
 ]  # fmt: skip
 
