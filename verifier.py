@@ -240,7 +240,7 @@ INEQUALITIES = {"<", ">", r"\le", r"\ge"}
 RELATIONS = {"=", "<", ">", r"\le", r"\ge", r"\ne", r"\in", r"\approx"}
 CLOSING = {"(": ")]", "[": "])", "{": "}", r"\{": r"\}", r"\langle": r"\rangle", r"\lfloor": r"\rfloor",
            r"\lceil": r"\rceil", "|": "|"}  # fmt: skip
-MONEY = {r"\$": "dollar^1", r"\euro": "euro^1", r"\pounds": "sterling^1", r"\yen": "yuan^1"}
+MONEY = {r"\$": "dollar^1", r"\euro": "euro^1", r"\pounds": "lb^1", r"\yen": "yuan^1"}
 DEGREE = r"\degree"
 TEMPERATURES = ("C", "F", "celsiu", "fahrenheit")  # -s is cut off
 MULTIPLES = {"hundred": 100, "dozen": 12, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12,
@@ -257,7 +257,7 @@ UNITS = _table(
     "cu; mL ml milliliter; L l liter litre 升; mg; g gram gm 克; kg kilogram 千克 公斤; lb lbs pound; oz ounce; s "
     "sec second 秒; day 天 日; week wk; min minute mins 分钟 分; h hr hrs hour 小时 时; month 个月; year yr yrs "
     "年; mph; kph; N newton; J joule; kJ; cal; kcal; erg; dyne; eV; W watt; V volt; A amp; K kelvin; C; F; T; Hz "
-    "hertz; Pa; kPa; mol mole; rad radian; ohm; kWh; cup; Jy; cent; dollar usd 美元; yuan 元 rmb 块; people 人; men man; "
+    "hertz; Pa; kPa; mol mole; rad radian; ohm; kWh; cup; Jy; cent; dollar usd 美元; yuan 元 rmb yen 块; people 人; men man; "
     "个; th st nd rd; pt pts point; per; each; unit; mil; boy; girl; car; bus; way; egg; toy; pen; box; bag"
 )
 NO_UNIT = set(
@@ -1177,6 +1177,7 @@ def _trigonometric(name, x):
 
 
 EXPRESSIONS = frozenset("number symbol neg add mul inverse power call factorial binomial percent unit".split())
+NO_FORM = ("relation", "unit")  # two of these that suit one value are no two forms of it: 5 cm, 5 m
 QUANTITIES = ("add", "neg", "inverse", "mul", "ratio", "call")
 
 
@@ -1524,9 +1525,9 @@ class Grader:
             plain = ordered.value == "()" or ordered.value == "[]" and len(ordered.items) > 2  # and no interval
             return other.kind == "list" and plain and self.each(p.items, g.items)
         if p.kind == "list" and gs == (g,) and len(set(ps)) == len(ps) < 4:  # 3/4 or 0.75, which is the same
-            return all(one.kind != "relation" and self.equal(one, g) for one in ps)
+            return all(one.kind not in NO_FORM and self.equal(one, g) for one in ps)
         if g.kind == "list" and ps == (p,) and len(set(gs)) == len(gs) < 4:
-            return all(one.kind != "relation" and self.equal(p, one) for one in gs)
+            return all(one.kind not in NO_FORM and self.equal(p, one) for one in gs)
         if len(ps) != len(gs) or len(ps) > 40:
             return self.each(ps, gs)
         if (by_p := _by_name(ps)) and all(g.kind != "relation" for g in gs):  # x=1, y=2 for 1, 2

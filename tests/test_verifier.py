@@ -436,6 +436,9 @@ k\pi, k\in\mathbb{Z} == k\pi（k∈Z） ¦ k\pi, k\in\mathbf{Z} ¦ k\pi, \text{ 
 90^\circ != 90 radians
 \$5.4 == 5.4 ¦ 5.4 dollars
 \$5.4 != 5.4 cents ¦ €5.4 ¦ 540
+£5 == 5 pounds ¦ \pounds 5 ¦ 5
+£5 != 5 euros ¦ 5 yen
+5 != 5 cm or 5 m
 
 # percent
 p\% == p\%
