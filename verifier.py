@@ -731,10 +731,11 @@ class Parser:
         if name == r"\tilde":
             return Node("symbol", (), "tilde " + self.raw())
         if name == r"\overline":  # the conjugate of z is not z; the segment AB is AB
+            after_number = self.at > 1 and self.tokens[self.at - 2].kind == "number"
             inside = self.argument()
             if inside.kind == "symbol" and inside.value != "i":
                 return Node("symbol", (), "bar " + inside.value)
-            if inside.kind != "number" and not _is_name(inside):
+            if after_number if inside.kind == "number" else not _is_name(inside):  # 1\overline{6} is no product
                 raise Unreadable
             return inside
         if name == r"\begin":

@@ -58,6 +58,7 @@ TABLE = r"""# integers
 12 == \text{There are } 12 \text{ ways} ¦ \text{minimum value is } 12 ¦ Volume: 12
 12 != not twelve: 11 ¦ 12 sevenths ¦ 12 twelfths ¦ 12 doubled ¦ 12 pairs ¦ 12 (not 13) ¦ 42 \pmod{30}
 -\frac34 == negative 3/4 ¦ minus 3/4
+6 != 1\overline6 ¦ 1\dot6 ¦ \overline{6+0}
 120,000 == 120000 ¦ (120,000) ¦ \(120,000\) ¦ 120，000
 120,000 != 120,0 ¦ 120,00 ¦ 0, 120
 
