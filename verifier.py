@@ -39,6 +39,9 @@ the answer is False.
       4 \pmod 3 or 1 for 1 \pmod 3                            7 \pmod 3 for 7
     words, whatever case, article or \text: "The East"      words with anything more or less: "not east"
     a gold that cannot be parsed: the same text             anything for an empty gold; an empty answer
+
+Not known, so that such a gold is only its own text, or its own unit: sums, integrals and limits; determinants, products
+of matrices and numbers before them; max and gcd; 100 cm for 1 m; ]a, b[; "one hundred"; other letters (kx for cx).
 """
 
 import math
@@ -1504,7 +1507,7 @@ class Grader:
         return any(not self.letters(n) and self.agree(n, _number(0), None) for n in nodes)
 
     def several(self, node):
-        r"""The answers in a list, a set, or an expression with \pm; () for a single one."""
+        r"""The answers in a list, a set, an expression with \pm, x = y = 2 or |x| = 5; () for a single one."""
         if node.kind in ("list", "set"):
             return tuple(one for item in node.items for one in self.several(item) or (item,))
         if node.kind == "relation" and set(node.value) == {"="}:
@@ -1768,6 +1771,7 @@ def _is_size(node):
 
 
 def _residues(node, modulus):
+    """The node with its integers reduced, if the modulus is one: 4 and -2 become 1 modulo 3."""
     if node.kind == "neg" and _is_integer(node.items[0]):
         node = _number(-node.items[0].value[0])
     if _is_integer(node) and _is_integer(modulus) and modulus.value[0]:
@@ -1908,7 +1912,7 @@ CHOICE_WORDS = re.compile(r"(?:correct |the )*(?:options?|choices?|answers?)(?: 
 BETWEEN = re.compile(r"[\s(),、，;；.&:*]|\band\b|和")
 WITH_TEXT = re.compile(r"[{\s]*\(?\s*([A-J])\s*(?:\)\s*[.:、]?|[.:、])[}\s]*([^\s},;+*/=^:?].*)", re.S)
 INTEGER = re.compile(r"-?[0-9]{1,1000}")
-EQUATED = re.compile(r"[A-J]\s*=")
+EQUATED = re.compile(r"(?<![A-Za-z])[A-J]\s*=\s*[A-J](?![A-Za-z])")
 ANOTHER = re.compile(
     r"(?<![A-Za-z\\])\(?[A-J]\s*[.:)、]|(?:\b(?:or|and)\b|[或和])\s*\(?[A-J](?![A-Za-z])|\A\s*(?:or\b|and\b|或|和)"
 )
@@ -1947,6 +1951,7 @@ def _undressed(text):
 
 
 def _condition(match):
+    r"""k \in Z in one spelling, so that two sides that both say it can be compared."""
     letter, domain, part = (re.sub(r"[\s{}]", "", group or "") for group in match.groups())
     return rf", {letter} \in {domain}{part.lstrip('^_')}"
 
