@@ -24,7 +24,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Literal
 
-from data import TEMPLATES, list_benchmarks, load_benchmark, render
+from engine.data import TEMPLATES, list_benchmarks, load_benchmark, render
 from verifier import extract_answer, is_equiv, verify
 
 METRICS = ("er", "erv", "era")
@@ -245,7 +245,7 @@ def evaluate(policy, tokenizer, problems, protocol, stop_ids, world=None, out=No
     import torch
     from tqdm import tqdm
 
-    from parallel import World
+    from engine.parallel import World
 
     world = world or World(0, 1, next(policy.parameters()).device)
     found = {key(r): r for file in sorted(out.glob("samples*.jsonl")) for r in read_samples(file)} if out else {}
@@ -370,7 +370,7 @@ def versions():
 
 def resolve_model(name):
     """(path or hub id, words that say which): `toy`, what was asked for, or the newest checkpoint under runs/."""
-    from parallel import checkpoints
+    from engine.parallel import checkpoints
     from toy import BASE
 
     if name == "toy":
@@ -436,7 +436,7 @@ def run(config):
 
     import torch
 
-    from parallel import checkpoint_template, load_model, setup, stop_ids
+    from engine.parallel import checkpoint_template, load_model, setup, stop_ids
     from rank import dataset_metrics
     from rollout import Policy, check_head, model_room
     from toy import MAX_NEW_TOKENS, STRIDE
@@ -515,7 +515,7 @@ def run(config):
 
 
 if __name__ == "__main__":
-    from parallel import leave
+    from engine.parallel import leave
 
     main()
     leave()

@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from data import TEMPLATES, load_benchmark, load_training, render
+from engine.data import TEMPLATES, load_benchmark, load_training, render
 
 NAMES = ("er", "erv", "era")
 SHAPINGS = ("verl", "none", "er", "erv", "equal", "shuffled", "entropy", "release")  # shaping.MODES, without torch
@@ -233,7 +233,7 @@ def train_step(s):
 
 def sample(s, batch, places):
     """Rollout of `group` responses to each problem of this process, with the states that predicted each token."""
-    from parallel import unsharded
+    from engine.parallel import unsharded
     from rollout import generate, sample_seed
 
     c, prompts = s.config, [ids for _, ids in batch]
@@ -259,7 +259,7 @@ def logprobs(s, rollout):
 
     With one update per rollout the update's own forward gives the old log-probs.
     """
-    from parallel import unsharded
+    from engine.parallel import unsharded
     from rollout import score
 
     c = s.config
@@ -397,7 +397,7 @@ def start(config, world, checkpoint=None):
     """The State of a new run, or of a checkpoint (a folder) to go on from."""
     import torch
 
-    from parallel import check_memory, load_model, load_state, recompute, shard, stop_ids
+    from engine.parallel import check_memory, load_model, load_state, recompute, shard, stop_ids
     from rollout import Policy, check_head, model_room, sample_seed
     from toy import BASE
 
@@ -448,7 +448,7 @@ def fitting(config, tokenizer, room, world):
 def save(s, out):
     """Checkpoint of State s under the run's folder; returns its path."""
     from eval import versions
-    from parallel import save_checkpoint
+    from engine.parallel import save_checkpoint
 
     run = {"step": s.step, "template": s.config.template, "config": asdict(s.config), "versions": versions()}
     state = {"step": s.step, "baseline": s.baseline, "pending": s.pending}
@@ -458,7 +458,7 @@ def save(s, out):
 def measure(s, out, n):
     """Evaluate on --bench with n samples per problem, and append the summaries to DIR/evaluations.jsonl."""
     from eval import Protocol, evaluate, summarise
-    from parallel import append_line, unsharded
+    from engine.parallel import append_line, unsharded
 
     c = s.config
     protocol = Protocol(c.template, n, c.temperature, 1.0, c.max_new_tokens, c.seed, 256, c.stride)
@@ -477,7 +477,7 @@ def parse(argv=None):
     """(Config, out folder, checkpoint or None) of a command line; refuses to mix runs, and to change one half-way."""
     from transformers import HfArgumentParser
 
-    from parallel import last_checkpoint
+    from engine.parallel import last_checkpoint
 
     def parsed(defaults):
         parser = HfArgumentParser(Config, description="Train with VERL or plain GRPO.", allow_abbrev=False)
@@ -515,7 +515,7 @@ def train(s, out, checkpoint=None):
     from tqdm import tqdm
 
     from eval import before_after
-    from parallel import StopAtStepEnd, append_line, clean, cut_log, read_lines, write_whole, written
+    from engine.parallel import StopAtStepEnd, append_line, clean, cut_log, read_lines, write_whole, written
 
     config, first = s.config, s.world.rank == 0
     with written(out, s.world):
@@ -578,7 +578,7 @@ def main(argv=None):
         sys.exit(f"train.py: {error}" if first else 1)
     import torch
 
-    from parallel import last_checkpoint, setup
+    from engine.parallel import last_checkpoint, setup
 
     try:
         world = setup(config.threads)
@@ -604,7 +604,7 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    from parallel import leave
+    from engine.parallel import leave
 
     main()
     leave()

@@ -39,9 +39,9 @@ import reorder  # noqa: E402
 from plot import pyplot  # noqa: E402
 
 import toy  # noqa: E402
-from data import Problem, load_benchmark, render  # noqa: E402
+from engine.data import Problem, load_benchmark, render  # noqa: E402
 from eval import finite, resolve_model, versions  # noqa: E402
-from parallel import load_model, setup, stop_ids  # noqa: E402
+from engine.parallel import load_model, setup, stop_ids  # noqa: E402
 from rank import rank_metrics  # noqa: E402
 from rollout import Policy, check_head, generate, model_room, sample_seed, score  # noqa: E402
 from verifier import verify  # noqa: E402

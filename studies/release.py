@@ -27,9 +27,9 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from data import load_training, render  # noqa: E402
+from engine.data import load_training, render  # noqa: E402
 from grpo import group_advantages  # noqa: E402
-from parallel import load_model, stop_ids  # noqa: E402
+from engine.parallel import load_model, stop_ids  # noqa: E402
 from rank import RankMetrics, rank_metrics  # noqa: E402
 from rollout import Policy, generate, sample_seed, score  # noqa: E402
 from shaping import deviations, shape_advantages, update_baseline  # noqa: E402

@@ -87,7 +87,7 @@ def ours(folder, case, steps, threads):
     """Tokens of each step, its [(seconds, CPU seconds)], and MiB before the first."""
     import train
     import verifier
-    from parallel import setup
+    from engine.parallel import setup
 
     verifier.verify = lambda text, gold: reward(text)
     longest = max(len(json.loads(line)["question"]) for line in open(f"{folder}/data.jsonl"))

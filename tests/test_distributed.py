@@ -112,7 +112,7 @@ def test_a_process_that_sees_other_data_stops_all_with_one_message(tmp_path):
 
 
 if __name__ == "__main__":
-    from parallel import leave
+    from engine.parallel import leave
 
     worker(*sys.argv[1:])
     leave()

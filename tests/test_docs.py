@@ -3,7 +3,7 @@ import importlib
 
 import pytest
 
-MODULES = ["rank", "shaping", "grpo", "rollout", "verifier", "toy", "data", "parallel", "eval", "train"]
+MODULES = ["rank", "shaping", "grpo", "rollout", "verifier", "toy", "engine.data", "engine.parallel", "eval", "train"]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import eval as evaluation  # `eval` is also a builtin
-from data import Problem
+from engine.data import Problem
 from eval import (
     Protocol,
     batches,

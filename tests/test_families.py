@@ -9,7 +9,7 @@ import transformers
 
 import rollout
 import toy
-from parallel import World, blocks, save_checkpoint
+from engine.parallel import World, blocks, save_checkpoint
 from rollout import Policy, check_head, generate, sample_seed, score
 
 WINDOW = 8  # tokens that a sliding layer sees, fewer than the prompts have

@@ -1,13 +1,13 @@
-"""Runs that are killed, stopped, or cannot write: what is left of them. `kill_run.py` does the first at length."""
+"""Runs that are killed, stopped, or cannot write: what is left of them. `bench/kill_run.py` does the first at length."""
 
 import signal
 import subprocess
 import sys
 import time
 
-import kill_run
+from bench import kill_run
 import pytest
-from kill_run import OPTIONS, ROOT, TORCHRUN, alive, contents, kill_and_resume, processes_of
+from bench.kill_run import OPTIONS, ROOT, TORCHRUN, alive, contents, kill_and_resume, processes_of
 
 
 def start(processes, out, *options, program=(ROOT / "train.py",)):
@@ -53,7 +53,8 @@ def test_sigterm_to_torchrun_ends_all_processes_after_the_step_with_a_checkpoint
 FULL = f"""
 import resource, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
-import parallel, train
+from engine import parallel
+import train
 save = parallel.save_checkpoint
 
 def save_checkpoint(folder, policy, *rest):

@@ -3,8 +3,8 @@ import errno
 import pytest
 import torch
 
-import parallel
-from parallel import checkpoint_template, checkpoints, clean, load_state, save_checkpoint
+from engine import parallel
+from engine.parallel import checkpoint_template, checkpoints, clean, load_state, save_checkpoint
 
 WORLD = parallel.World(0, 1, torch.device("cpu"))
 

@@ -1,7 +1,7 @@
 """How often a step calls the model, with VERL and without."""
 
 import pytest
-from bench_verl_cost import make_state, step
+from bench.verl_cost import make_state, step
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def test_every_function_and_test_that_the_readme_names_exists():
 
 def worked_response(folder=ROOT / "toy_base"):
     """The lines of the README's example: from the text of a response to its shaped advantage."""
-    from parallel import load_model
+    from engine.parallel import load_model
     from rank import prefix_effective_rank, rank_metrics
     from rollout import Policy
     from shaping import deviations, dual_channel, shape_advantages

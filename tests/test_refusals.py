@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from parallel import World, check_memory
+from engine.parallel import World, check_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 

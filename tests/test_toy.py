@@ -69,9 +69,9 @@ def test_the_tokenizer_survives_saving_and_auto_loading(tokenizer, tmp_path):
 def test_the_shipped_base_has_something_to_learn_and_a_way_to_find_it(tokenizer):
     import torch
 
-    from data import load_benchmark
+    from engine.data import load_benchmark
     from eval import Protocol, evaluate, summarise
-    from parallel import checkpoint_template, load_model, stop_ids
+    from engine.parallel import checkpoint_template, load_model, stop_ids
     from rollout import Policy
 
     assert sum(f.stat().st_size for f in toy.BASE.iterdir()) < 800_000

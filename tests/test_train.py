@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import train
-from parallel import setup
+from engine.parallel import setup
 from train import batch_of, parse, start, train_step, update
 
 ROOT = Path(__file__).resolve().parent.parent

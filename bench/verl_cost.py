@@ -1,6 +1,6 @@
 """What VERL costs: training steps with it and without, in turn, in one process.
 
-    python tests/bench_verl_cost.py [--repeats 5] [--layers 4] [--width 896] [--threads 2]
+    python bench/verl_cost.py [--repeats 5] [--layers 4] [--width 896] [--threads 2]
 
 Qwen2.5-0.5B's shape (width 896, 14 heads, 2 of them for keys, vocabulary 151,936, tied) cut to 4 layers, random
 weights, float32; 8 prompts x 4 responses of 64 tokens, none of which ends early, one update per rollout, stride 4, the
@@ -28,7 +28,7 @@ def make_state(layers, width, vocabulary, new_tokens, **options):
 
     import toy
     import train
-    from parallel import World
+    from engine.parallel import World
     from rollout import Policy
 
     torch.manual_seed(0)

@@ -1,6 +1,6 @@
 """Our sampler beside `model.generate` on one batch: tokens per second, and the median ratio of alternating runs.
 
-    python tests/bench_rollout.py [--prompts 32] [--samples 8] [--repeats 7]
+    python bench/rollout.py [--prompts 32] [--samples 8] [--repeats 7]
 
 ragged: the shipped toy base on chains of all levels, responses end by themselves. equal: no stop token, all responses
 have 64 tokens. Both sample at temperature 1; `tokens` counts what was sampled, not padding.
@@ -16,7 +16,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import toy
-from parallel import load_model
+from engine.parallel import load_model
 from rollout import Policy, generate, sample_seed
 
 

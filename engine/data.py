@@ -404,7 +404,7 @@ def check(bench_dir: str, name: str) -> tuple[int, list[Problem], list[Problem]]
 
 
 def main() -> None:
-    """`python data.py FOLDER`: can every gold of the benchmarks in FOLDER/<name>/test.jsonl be graded at all?"""
+    """`python engine/data.py FOLDER`: can every gold of the benchmarks in FOLDER/<name>/test.jsonl be graded at all?"""
     import argparse
 
     parser = argparse.ArgumentParser(description="Check the golds of the benchmarks in FOLDER/<name>/test.jsonl.")

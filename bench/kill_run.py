@@ -1,6 +1,6 @@
 """Kill a run at random moments, resume it, and compare its end with that of a run which nobody touched.
 
-    python tests/kill_run.py [--processes 2] [--kills 20] [--steps 40] [--seed 0]
+    python bench/kill_run.py [--processes 2] [--kills 20] [--steps 40] [--seed 0]
 
 A kill is a SIGKILL to one process of the run (under torchrun, where there are several). Every fourth falls in the
 start-up, the others in training, where saving is slowed down so that many of them hit a save or the removal of an old
@@ -30,7 +30,7 @@ LIMIT = 90  # seconds in which all processes of a killed run must have ended
 
 def worker(argv):
     """train.py with slow saves."""
-    import parallel
+    from engine import parallel
     import train
 
     flush, rmtree = parallel.flush, parallel.shutil.rmtree
@@ -115,7 +115,7 @@ def contents(checkpoint):
     """All that a checkpoint holds: tensors by name; an error if anything of it is missing."""
     import torch
 
-    from parallel import World, load_model, load_state
+    from engine.parallel import World, load_model, load_state
     from rollout import Policy
 
     world = World(0, 1, torch.device("cpu"))
@@ -139,7 +139,7 @@ def log(out):
 
 def kill_and_resume(folder, processes, kills, steps, seed=0, tell=print):
     """Kills done, those that hit a save, the largest difference of tensors at the end, and both runs' logs."""
-    from parallel import last_checkpoint
+    from engine.parallel import last_checkpoint
 
     rng, whole, cut = random.Random(seed), Path(folder) / "whole", Path(folder) / "cut"
     starting, training = to_its_end(processes, whole, steps)
@@ -189,7 +189,7 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"]:
-        from parallel import leave
+        from engine.parallel import leave
 
         worker(sys.argv[2:])
         leave()

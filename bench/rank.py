@@ -1,4 +1,4 @@
-"""What the spectra cost: one table over response length T and hidden size D. Run: python tests/bench_rank.py [--quick]
+"""What the spectra cost: one table over response length T and hidden size D. Run: python bench/rank.py [--quick]
 
 Milliseconds per response, stride 40, bfloat16 input with a power-law spectrum, one thread (--threads), medians of runs
 that alternate between the contenders; a ratio above 1 says how many times faster rank_metrics is.

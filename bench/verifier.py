@@ -1,6 +1,6 @@
 r"""The verifier's speed: pairs per second by kind, worst cases by length, peak memory, and Math-Verify beside it.
 
-    python tests/bench_verifier.py [--math_verify PATH] [--golds FOLDER]
+    python bench/verifier.py [--math_verify PATH] [--golds FOLDER]
 
 The pairs are those of test_verifier.py. PATH is the site-packages folder of an environment in which Math-Verify is
 installed (python -m venv mv; mv/bin/pip install math-verify[antlr4_13_2]); without it, it is left out unless it can be
@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 from test_verifier import CASES, HOSTILE  # noqa: E402
 
-from data import BENCHMARKS, load_benchmark  # noqa: E402
+from engine.data import BENCHMARKS, load_benchmark  # noqa: E402
 from verifier import is_equiv, verify  # noqa: E402
 
 

@@ -1,6 +1,6 @@
 """Peak memory of log-probs and entropies of N tokens, in pieces as we do it and from all logits [N, V] at once.
 
-    python tests/bench_memory.py [--tokens 4096] [--width 896] [--vocabulary 151936]
+    python bench/memory.py [--tokens 4096] [--width 896] [--vocabulary 151936]
 
 Each case runs in a process of its own. Its number is the peak of resident memory less what the process had with torch
 loaded, before the model: so the weight of the LM head and, where there is a backward pass, its gradient are in both
