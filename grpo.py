@@ -1,30 +1,32 @@
 """GRPO: the advantage of a response over its group, and the clipped loss.
 
-How it differs from the textbook. (1) The loss is divided by the number of tokens of the whole optimizer step, over all
-micro-batches and ranks, not by each micro-batch's own: cutting a step into pieces then changes nothing, and every
-sampled token weighs the same (DAPO, arXiv:2503.14476). (2) `mask` marks the tokens that were sampled, the end token
-included, whatever the pad token is. (3) A group whose rewards are all equal has advantage 0 exactly, not rounding noise
-divided by 1e-6.
+The idea. Sample G responses to one prompt and check each. What is better than its group becomes likelier, what is worse
+less likely: the mean of the group is the baseline, and no value network is needed.
 
-Symbols: group of G responses to one prompt, reward R_i, advantage A_i, log-prob l_it of token t of response i now,
-l_it^old before the update, l_it^ref under a frozen reference, entropy H_it of the distribution that token was drawn
-from, m_it = 1 where a token was sampled.
+Symbols: response i of a group has reward R_i and advantage A_i; its token t has log-prob l_it now, l_it^old before the
+update, l_it^ref under a frozen reference; H_it is the entropy of the distribution that the token was drawn from.
 
     A_i  = (R_i - mean_group R) / (std_group R + 1e-6)                  std with G - 1; Shao et al., arXiv:2402.03300
-    r_it = exp(l_it - l_it^old)
-    J_it = min( r_it A_i, clip(r_it, 1 - eps_low, 1 + eps_high) A_i )   clip-higher: DAPO
-    K_it = exp(l_it^ref - l_it) - (l_it^ref - l_it) - 1   "k3": unbiased for KL(now || ref), never negative
+    r_it = exp(l_it - l_it^old)                                         how much likelier the token has become
+    J_it = min( r_it A_i, clip(r_it, 1 - eps_low, 1 + eps_high) A_i )   clip-higher: DAPO, arXiv:2503.14476
+    K_it = exp(l_it^ref - l_it) - (l_it^ref - l_it) - 1                 "k3": unbiased for KL(now || ref), never < 0
     loss = sum_it w_it ( - J_it + c_KL K_it - c_H H_it )                w_it: see token_weights
+
+How it differs from the textbook. (1) The loss is divided by the tokens of the whole optimizer step, over all its
+micro-batches and processes: cutting a step into pieces then changes nothing, and every token weighs the same (DAPO).
+(2) `mask` marks the tokens that were sampled, the end token included. (3) A group of equal rewards has A = 0 exactly.
 """
 
 import torch
+
+NORMALISATIONS = ("token", "sequence", "constant")
 
 
 def group_advantages(rewards, group_size, scale_by_std=True):
     """Advantage of each response over its group, shape [B], in the dtype of a float input (else float32).
 
     rewards [B]: consecutive runs of `group_size` belong to one prompt. scale_by_std=False leaves the division out
-    (Dr. GRPO, arXiv:2503.20783). All-equal groups get 0. ValueError: group_size < 2, or B not a multiple of it.
+    (Dr. GRPO, arXiv:2503.20783). ValueError: group_size < 2, or B not a multiple of it.
 
     >>> group_advantages(torch.tensor([1.0, 0.0, 0.0, 0.0]), 4)
     tensor([ 1.5000, -0.5000, -0.5000, -0.5000])
@@ -34,44 +36,57 @@ def group_advantages(rewards, group_size, scale_by_std=True):
     if rewards.dim() != 1 or len(rewards) % group_size:
         raise ValueError(f"rewards of shape {list(rewards.shape)} do not divide into groups of {group_size}")
     R = rewards if rewards.is_floating_point() else rewards.float()
-    R = R.view(-1, group_size)  # [B / G, G]
+    R = R.view(-1, group_size)  # [B / G, G]: a row is a group
     A = R - R.mean(1, keepdim=True)
     if scale_by_std:
-        A = A / (R.std(1, keepdim=True) + 1e-6)
-    return A.masked_fill(equal_groups(rewards, group_size)[:, None], 0.0).flatten()
+        std = R.std(1, keepdim=True)  # [B / G, 1]
+        A = A / (std + 1e-6)
+    # A group that agrees has nothing to teach; rounding must not pretend that it has.
+    agree = equal_groups(rewards, group_size)  # [B / G]
+    return A.masked_fill(agree[:, None], 0.0).flatten()
 
 
 def equal_groups(rewards, group_size):
-    """Which groups have nothing to teach, shape [B / G] bool: all their rewards are equal."""
+    """Which groups have rewards that are all equal, shape [B / G] bool."""
     R = rewards.view(-1, group_size)
     return R.amax(1) == R.amin(1)
 
 
 def token_logprobs(logits, targets, entropy=True):
-    """log p(target) and entropy (nats), both float32 of shape [...], from logits [..., V] and targets [...] int64.
+    """log p(target) and entropy (nats), both float32 [...], from logits [..., V] and targets [...] int64.
 
     entropy=False gives 0 for the entropy, and saves a third of the time.
     """
     logp = logits.float().log_softmax(-1)  # [..., V]
     chosen = logp.gather(-1, targets[..., None])[..., 0]
-    return chosen, -(logp.exp() * logp).sum(-1) if entropy else torch.zeros_like(chosen)
+    if not entropy:
+        return chosen, torch.zeros_like(chosen)
+    return chosen, -(logp.exp() * logp).sum(-1)
 
 
 def token_weights(mask, normalise, tokens, responses, max_new_tokens):
     """w_it of the loss, float32 [B, T], 0 outside the mask [B, T] bool.
 
-    tokens, responses: counts over the *whole* optimizer step, all micro-batches and ranks.
-    "token": 1 / tokens (DAPO) · "sequence": 1 / (length_i responses), the mean of per-response means (GRPO as first
-    published) · "constant": 1 / (max_new_tokens responses), no reward for being short or long (Dr. GRPO).
+    tokens, responses: counts over the *whole* optimizer step, all micro-batches and processes.
+
+        token      1 / tokens                       every token weighs the same (DAPO)
+        sequence   1 / (length_i responses)         every response weighs the same (GRPO as first published)
+        constant   1 / (max_new_tokens responses)   no reward for being short or long (Dr. GRPO)
     """
     m = mask.float()
     if normalise == "token":
         return m / tokens
     if normalise == "sequence":
-        return m / (m.sum(1, keepdim=True).clamp(min=1) * responses)
+        lengths = m.sum(1, keepdim=True).clamp(min=1)  # [B, 1]
+        return m / (lengths * responses)
     if normalise == "constant":
         return m / (max_new_tokens * responses)
-    raise ValueError(f"normalise {normalise!r}: choose token, sequence or constant")
+    raise ValueError(f"normalise {normalise!r}: choose one of {', '.join(NORMALISATIONS)}")
+
+
+def k3(log_ratio):
+    """K of log_ratio = l^other - l, of any shape. Its mean over tokens drawn from the policy is KL(policy || other)."""
+    return log_ratio.exp() - log_ratio - 1  # never negative, 0 where the two agree
 
 
 def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2, entropy=None, entropy_coef=0.0,
@@ -84,21 +99,32 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     """
     if advantages.dim() not in (1, 2) or len(advantages) != len(logp):
         raise ValueError(f"advantages {list(advantages.shape)}: want [B] or [B, T] for log-probs {list(logp.shape)}")
-    A = (advantages if advantages.dim() == 2 else advantages[:, None]).to(logp.dtype)  # [B, 1] or [B, T]
-    used = weights > 0
+    A = advantages.to(logp.dtype)
+    if A.dim() == 1:
+        A = A[:, None]  # [B, 1]: the same for every token of a response
+    used = weights > 0  # [B, T]; elsewhere log-probs mean nothing, and 0 takes their place
 
-    def k3(other):  # log-ratio to another policy; 0 outside the mask, where log-probs mean nothing
-        d = torch.where(used, other - logp, 0.0)
-        return d.exp() - d - 1
+    # How much likelier has each token become since it was sampled?
+    log_ratio = torch.where(used, logp - old_logp, 0.0)
+    ratio = log_ratio.exp()
 
-    ratio = torch.where(used, logp - old_logp, 0.0).exp()
-    J = torch.minimum(ratio * A, ratio.clamp(1 - clip_low, 1 + clip_high) * A)
-    clipped = ((ratio > 1 + clip_high) & (A > 0)) | ((ratio < 1 - clip_low) & (A < 0))
+    # The objective stops to grow once the ratio has left the clip range in the direction that A asks for.
+    clipped_ratio = ratio.clamp(1 - clip_low, 1 + clip_high)
+    J = torch.minimum(ratio * A, clipped_ratio * A)
     loss = -(weights * torch.where(used, J, 0.0)).sum()
-    stats = {"clip_fraction": (weights * clipped).sum(), "kl": (weights * k3(old_logp)).sum()}
+    too_high = (ratio > 1 + clip_high) & (A > 0)
+    too_low = (ratio < 1 - clip_low) & (A < 0)
+    clipped = too_high | too_low  # these tokens have no gradient
+    stats = {"clip_fraction": (weights * clipped).sum()}
+    stats["kl"] = (weights * k3(-log_ratio)).sum()
+
+    # Two optional terms: stay near the reference; stay uncertain.
     if kl_coef:
-        K = (weights * k3(ref_logp)).sum()
-        loss, stats["kl_reference"] = loss + kl_coef * K, K
+        ref_log_ratio = torch.where(used, ref_logp - logp, 0.0)
+        K = (weights * k3(ref_log_ratio)).sum()
+        loss = loss + kl_coef * K
+        stats["kl_reference"] = K
     if entropy_coef:
-        loss = loss - entropy_coef * (weights * torch.where(used, entropy, 0.0)).sum()
+        H = torch.where(used, entropy, 0.0)
+        loss = loss - entropy_coef * (weights * H).sum()
     return loss, {name: value.detach() for name, value in stats.items()}

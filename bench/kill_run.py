@@ -20,8 +20,17 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+import train
+from engine import checkpoints
+from engine.models import load_model
+from engine.parallel import World, leave
+from engine.runs import read_metrics
+from rollout import Policy
+
 OPTIONS = "--prompts 4 --group 4 --mini_batches 2 --bench none --max_new_tokens 30 --save_every 1".split()
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 PAUSE = 0.02  # seconds before each file that is flushed or removed
@@ -30,10 +39,7 @@ LIMIT = 90  # seconds in which all processes of a killed run must have ended
 
 def worker(argv):
     """train.py with slow saves."""
-    from engine import parallel
-    import train
-
-    flush, rmtree = parallel.flush, parallel.shutil.rmtree
+    flush, rmtree = checkpoints.flush, checkpoints.shutil.rmtree
 
     def slow_rmtree(folder, **options):
         for path in sorted(Path(folder).rglob("*")):
@@ -42,8 +48,12 @@ def worker(argv):
                 path.unlink()
         rmtree(folder, **options)
 
-    parallel.flush = lambda path: time.sleep(PAUSE) or flush(path)
-    parallel.shutil.rmtree = slow_rmtree
+    def slow_flush(path):
+        time.sleep(PAUSE)
+        flush(path)
+
+    checkpoints.flush = slow_flush
+    checkpoints.shutil.rmtree = slow_rmtree
     train.main(argv)
 
 
@@ -113,34 +123,21 @@ def kill(processes, out, steps, rng, seconds, start_up):
 
 def contents(checkpoint):
     """All that a checkpoint holds: tensors by name; an error if anything of it is missing."""
-    import torch
-
-    from engine.parallel import World, load_model, load_state
-    from rollout import Policy
-
     world = World(0, 1, torch.device("cpu"))
     policy = Policy(load_model(checkpoint, world.device)[0])
     optimizer = torch.optim.AdamW(policy.parameters())
-    state = load_state(checkpoint, policy, optimizer, world)
+    state = checkpoints.load_state(checkpoint, policy, optimizer, world)
     step = json.loads((checkpoint / "run.json").read_text())["step"]
-    if not state["step"] == step == int(checkpoint.name.split("-")[1]):
+    if not state["step"] == step or checkpoint.name != f"checkpoint-{step}":
         raise RuntimeError(f"{checkpoint} holds step {state['step']}, and its run.json {step}")
     held = {f"weight {k}": p.detach() for k, p in policy.named_parameters()}
     for i, moments in enumerate(optimizer.state.values()):
         held |= {f"{k} {i}": v for k, v in moments.items()}
-    return held | {"baseline": state["baseline"]}
-
-
-def log(out):
-    """The lines of metrics.jsonl without times."""
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in ("seconds", "step_seconds")} for line in lines]
+    return held | {f"mean {name}": torch.tensor(mu) for name, mu in state["baseline"].items()}
 
 
 def kill_and_resume(folder, processes, kills, steps, seed=0, tell=print):
     """Kills done, those that hit a save, the largest difference of tensors at the end, and both runs' logs."""
-    from engine.parallel import last_checkpoint
-
     rng, whole, cut = random.Random(seed), Path(folder) / "whole", Path(folder) / "cut"
     starting, training = to_its_end(processes, whole, steps)
     tell(f"the untouched run: {starting:.1f} s to start, {training:.1f} s for {steps} steps")
@@ -151,9 +148,9 @@ def kill_and_resume(folder, processes, kills, steps, seed=0, tell=print):
         done += kill(processes, cut, steps, rng, moment, start_up)
         rubbish = len(list(cut.glob(".checkpoint-*")))
         torn += rubbish > 0
-        found = sorted(int(path.name.split("-")[1]) for path in cut.glob("checkpoint-*"))
-        for step in found:
-            contents(cut / f"checkpoint-{step}")
+        found = [step for step, _ in checkpoints.checkpoints(cut)]
+        for _, path in checkpoints.checkpoints(cut):
+            contents(path)
         if found and found[-1] < newest or not found and newest:
             raise RuntimeError(f"the newest checkpoint was {newest}; after a kill there are {found}")
         newest = found[-1] if found else 0
@@ -162,11 +159,11 @@ def kill_and_resume(folder, processes, kills, steps, seed=0, tell=print):
             f"{', and an unfinished one' * (rubbish > 0)}"
         )
     to_its_end(processes, cut, steps)
-    one, other = (contents(last_checkpoint(out)) for out in (whole, cut))
+    one, other = (contents(checkpoints.last_checkpoint(out)) for out in (whole, cut))
     if one.keys() != other.keys():
         raise RuntimeError(f"the checkpoints hold different things: {one.keys() ^ other.keys()}")
     difference = max((one[k].double() - other[k].double()).nan_to_num().abs().max().item() for k in one)
-    return done, torn, difference, log(whole), log(cut)
+    return done, torn, difference, read_metrics(whole, times=False), read_metrics(cut, times=False)
 
 
 def main():
@@ -189,8 +186,6 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"]:
-        from engine.parallel import leave
-
         worker(sys.argv[2:])
         leave()
     else:

@@ -13,7 +13,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from grpo import token_logprobs
+from rollout import Policy
+
 CASES = [(what, way) for what in ("score", "update") for way in ("ours", "naive")]
 
 
@@ -22,28 +28,32 @@ def resident(kind):
     return int(re.search(rf"{kind}:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
+class HeadOnly(Policy):
+    """A Policy whose final states are given, in place of the blocks that would compute them."""
+
+    def states(self, ids, attention, cache=None):
+        return self.given, self.given
+
+
 def measure(what, way, tokens, width, vocabulary):
     """Peak MiB of score (forward) or update (forward and backward)."""
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    from grpo import token_logprobs
-    from rollout import Policy
-
     torch.manual_seed(0)
     start = resident("VmRSS")
     small = dict(num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1, intermediate_size=8)
-    policy = Policy(
-        Qwen2ForCausalLM(Qwen2Config(vocab_size=vocabulary, hidden_size=width, tie_word_embeddings=True, **small))
-    )
-    states = torch.randn(tokens, width, requires_grad=what == "update")
-    targets = torch.randint(vocabulary, (tokens,))
-    with torch.set_grad_enabled(what == "update"):
+    shape = Qwen2Config(vocab_size=vocabulary, hidden_size=width, tie_word_embeddings=True, **small)
+    policy = HeadOnly(Qwen2ForCausalLM(shape))
+    learning = what == "update"
+    # One response behind a prompt of one token.
+    policy.given = torch.randn(1, tokens + 1, width, requires_grad=learning)
+    ids = torch.randint(vocabulary, (1, tokens + 1))
+    targets = ids[:, 1:]
+    with torch.set_grad_enabled(learning):
         if way == "ours":
-            logp, entropy = policy.token_logprobs(states, targets, 1.0)
+            logp, entropy, _ = policy(ids, torch.ones_like(ids), targets)
         else:
-            logp, entropy = token_logprobs(policy.logits(states), targets)
-    if what == "update":
+            states = policy.given[0, :-1]  # [N, D]
+            logp, entropy = token_logprobs(policy.logits(states), targets[0])  # no name keeps the logits [N, V]
+    if learning:
         (logp.mean() + 0.001 * entropy.mean()).backward()
     return resident("VmHWM") - start
 
@@ -70,9 +80,9 @@ def main():
         f"N = {sizes[0]} tokens, D = {sizes[1]}, V = {sizes[2]}, float32; peak MiB over a process with torch loaded\n"
     )
     print("| | ours | all logits at once | ratio |\n|---|---|---|---|")
-    for what, told in (("score", "score (forward)"), ("update", "update (forward and backward)")):
+    for what, title in (("score", "score (forward)"), ("update", "update (forward and backward)")):
         ours, naive = peak[what, "ours"], peak[what, "naive"]
-        print(f"| {told} | {ours:,.0f} | {naive:,.0f} | {ours / naive:.2f} |")
+        print(f"| {title} | {ours:,.0f} | {naive:,.0f} | {ours / naive:.2f} |")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from rank import dataset_metrics, mean_states, rank_metrics  # noqa: E402
+from rank import acceleration, dataset_metrics, effective_rank, mean_states, rank_metrics, velocity  # noqa: E402
 
 STRIDE, WINDOW = 40, 512
 CELLS = [(t, d) for d in (64, 896, 3584) for t in (64, 512, 1536, 4096)]
@@ -44,21 +44,16 @@ def entropy_rank(sigma):
     return torch.special.entr(p).sum().exp()
 
 
-def svd_rank(z):
-    z = z.double()
-    return entropy_rank(torch.linalg.svdvals(z - z.mean(0)))
-
-
 def gram_rank(z):
     z = z.double()
     z = z - z.mean(0)
     return entropy_rank(torch.linalg.eigvalsh(z @ z.T).clamp_min(0).sqrt())
 
 
-def changes(m):
-    delta = [m[j] - sum(m[:j]) / j for j in range(1, len(m))]
-    return (sum(delta) / len(delta) if delta else float("nan"),
-            (delta[-1] - delta[0]) / (len(delta) - 1) if len(delta) > 1 else float("nan"))
+def changes(ranks):
+    """(ERV, ERA) of a list of prefix ranks."""
+    m = torch.tensor(ranks, dtype=torch.float64)
+    return velocity(m).item(), acceleration(m).item()
 
 
 def release(z):
@@ -105,8 +100,9 @@ def peak_mib(t, d, method):
 
 
 def worst(metrics, reference):
-    """Error of ER, and the larger one of ERV and ERA, relative to max(|value|, 1e-3); None where undefined."""
-    errors = [abs(x.item() - r) / max(abs(r), 1e-3) if r == r else None for x, r in zip(metrics, reference)]
+    """Error of ER, and the larger one of ERV and ERA, of the first response; None where undefined."""
+    values = [metrics[name][0].item() for name in ("er", "erv", "era")]
+    errors = [abs(x - r) / max(abs(r), 1e-3) if r == r else None for x, r in zip(values, reference)]
     return errors[0], max((e for e in errors[1:] if e is not None), default=None)
 
 
@@ -130,8 +126,8 @@ def bench_cell(t, d, repeats):
     median = {name: statistics.median(s) for name, s in seconds.items()}
 
     ends = [*range(STRIDE + 1, t + 1, STRIDE), t]
-    svd, ranks = per_prefix(svd_rank, z, ends, sum(8 * n * d * min(n, d) for n in ends))
-    reference = (ranks[-1], *changes(ranks[:-1])) if ranks else (svd_rank(z).item(), float("nan"), float("nan"))
+    svd, ranks = per_prefix(effective_rank, z, ends, sum(8 * n * d * min(n, d) for n in ends))
+    reference = (ranks[-1], *changes(ranks[:-1])) if ranks else (effective_rank(z).item(), float("nan"), float("nan"))
     gram = per_prefix(gram_rank, z, ends, sum(4 * n ** 3 for n in ends)) if t >= max(512, 8 * d) else None
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         peak = pool.apply(peak_mib, (t, d, "auto"))
@@ -140,7 +136,7 @@ def bench_cell(t, d, repeats):
     return [f"{t}", f"{d}", *(f"{1e3 * median[c]:.2f}" for c in ("whole", "exact", "fast", "win", "release")),
             f"{mark}{1e3 * svd:.1f}", f"{median['release'] / median['win']:.2f}", f"{mark}{svd / median['whole']:.1f}",
             f"{'' if gram[1] else '~'}{gram[0] / median['whole']:.0f}" if gram else "-", f"{peak:.0f}",
-            *("/".join(map(scientific, worst([x[0] for x in result[m]], reference))) for m in ("exact", "fast"))]
+            *("/".join(map(scientific, worst(result[m], reference))) for m in ("exact", "fast"))]
 
 
 def bench_cuda():
@@ -159,7 +155,10 @@ def bench_cuda():
         torch.cuda.synchronize()
         seconds, peak = time.perf_counter() - start, (torch.cuda.max_memory_allocated() - before) / 2 ** 20
         exact = rank_metrics(hidden[:2].cpu(), mask[:2].cpu(), STRIDE, window, "exact")
-        error = max(((a[:2].cpu() - b).abs() / b.abs().clamp_min(1e-3)).max().item() for a, b in zip(metrics, exact))
+        error = 0.0
+        for name, want in exact.items():
+            difference = (metrics[name][:2].cpu() - want).abs() / want.abs().clamp_min(1e-3)
+            error = max(error, difference.max().item())
         print(f"window {window}: {seconds:.2f} s, peak {peak:.0f} MiB above the input, error against exact {error:.0e}")
 
 

@@ -16,8 +16,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import toy
-from engine.parallel import load_model
-from rollout import Policy, generate, sample_seed
+from engine.batch import sample_seed
+from engine.models import load_model
+from rollout import Policy, generate
 
 
 def main():

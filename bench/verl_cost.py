@@ -18,19 +18,21 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import toy
+import train
+from engine.config import TrainConfig, complete_train
+from engine.data import load_training
+from engine.parallel import World
+from rank import METRICS
+from rollout import Policy
 
 
 def make_state(layers, width, vocabulary, new_tokens, **options):
     """A training State of a random Qwen2 on the toy's prompts, whose responses never end."""
-    import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    import toy
-    import train
-    from engine.parallel import World
-    from rollout import Policy
-
     torch.manual_seed(0)
     tokenizer = toy.make_tokenizer()
     heads = dict(num_attention_heads=width // 64, num_key_value_heads=max(1, width // 448))
@@ -40,38 +42,31 @@ def make_state(layers, width, vocabulary, new_tokens, **options):
     )  # fmt: skip
     policy = Policy(Qwen2ForCausalLM(shape).eval())
     fixed = dict(prompts=8, group=4, max_new_tokens=new_tokens, micro_tokens=4096, bench="none")
-    config = train.fill(train.Config(**fixed, **{"mini_batches": 1, **options}))
-    problems = [(problem, tokenizer.encode(problem.question)) for problem in train.load_training("toy", seed=0)]
+    config = complete_train(TrainConfig(**fixed, **{"mini_batches": 1, **options}))
+    problems = [(problem, tokenizer.encode(problem.question)) for problem in load_training("toy", seed=0)]
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=0.0)
     world = World(0, 1, torch.device("cpu"))
-    return train.State(config, world, policy, tokenizer, optimizer, problems, {-1})
+    return train.State(config, world, policy, tokenizer, problems, {-1}, optimizer)
 
 
 class Off:
     """Within it a step computes no rank and keeps no state of its samples."""
 
     def __enter__(self):
-        import torch
-
-        import rank
-        import rollout
-        import train
-
-        self.kept = [(train, "look", train.look), (rank, "dataset_metrics", rank.dataset_metrics)]
-        self.kept.append((rollout, "generate", rollout.generate))
-        generate = rollout.generate
+        self.kept = {name: getattr(train, name) for name in ("measure_states", "dataset_metrics", "generate")}
+        generate = train.generate
 
         def nothing(rollout, config):
             undefined = torch.full((len(rollout.mask),), float("nan"), dtype=torch.float64)
-            return rank.RankMetrics(undefined, undefined, undefined), torch.zeros(1, 1)
+            return dict.fromkeys(METRICS, undefined), torch.zeros(1, 1)
 
-        train.look = nothing
-        rank.dataset_metrics = lambda states: tuple(torch.zeros(3))
-        rollout.generate = lambda *args, keep_states=False, **other: generate(*args, **other)
+        train.measure_states = nothing
+        train.dataset_metrics = lambda states: dict.fromkeys(METRICS, torch.zeros(1))
+        train.generate = lambda *args, keep_states=False, **other: generate(*args, **other)
 
     def __exit__(self, *error):
-        for module, name, function in self.kept:
-            setattr(module, name, function)
+        for name, function in self.kept.items():
+            setattr(train, name, function)
 
 
 class Passes:
@@ -81,8 +76,6 @@ class Passes:
         self.model, self.without, self.training = policy.lm.base_model, 0, 0
 
     def __enter__(self):
-        import torch
-
         def count(*args):
             if torch.is_grad_enabled():
                 self.training += 1
@@ -98,8 +91,6 @@ class Passes:
 
 def step(s, number, verl):
     """The step's line of metrics, (seconds, CPU seconds of all threads), forward passes (without, with gradients)."""
-    import train
-
     s.step = number
     with contextlib.nullcontext() if verl else Off(), Passes(s.policy) as passes:
         began = time.perf_counter(), time.process_time()
@@ -118,8 +109,6 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
 
-    import torch
-
     torch.set_num_threads(args.threads)
     s = make_state(args.layers, args.width, args.vocabulary, args.new_tokens)
     seconds, passes, phases = {True: [], False: []}, {True: set(), False: set()}, []
@@ -127,10 +116,9 @@ def main():
         for verl in (True, False) if number % 2 else (False, True):
             s.config.shaping = "verl" if verl else "none"
             line, took, counted = step(s, number, verl)
-            print(
-                "step {}, VERL {}: {:.2f} s, CPU {:.2f} s".format(number, "on" if verl else "off", *took),
-                file=sys.stderr,
-            )
+            wall, cpu = took
+            name = "on" if verl else "off"
+            print(f"step {number}, VERL {name}: {wall:.2f} s, CPU {cpu:.2f} s", file=sys.stderr)
             if number:  # the first pair is a warm-up
                 seconds[verl].append(took)
                 passes[verl].add(counted)
@@ -143,7 +131,8 @@ def main():
     print("| | seconds per step | CPU seconds | forward passes: sampling, scoring | in the update |")
     print("|---|---|---|---|---|")
     for verl in (True, False):
-        ((without, training),), (wall, cpu) = passes[verl], map(statistics.median, zip(*seconds[verl]))
+        ((without, training),) = passes[verl]  # the same in all steps
+        wall, cpu = map(statistics.median, zip(*seconds[verl]))
         print(f"| VERL {'on' if verl else 'off'} | {wall:.2f} | {cpu:.2f} | {without} | {training} |")
     for i, kind in enumerate(("seconds", "CPU seconds")):
         ratios = [on[i] / off[i] for on, off in zip(seconds[True], seconds[False])]

@@ -1,12 +1,13 @@
 """Which part of VERL does the work, and is the difference larger than the noise between seeds?
 
-    python studies/ablation.py                                    8 arms x 8 seeds x 2 settings; resumable
+    python studies/ablation.py                                    7 arms x 8 seeds x 2 settings; resumable
     python studies/ablation.py --settings default --seeds 12      more seeds: what is done already is kept
     python studies/ablation.py --table                            only the table and the picture, from the results
 
 Each arm is one --shaping of train.py, described in shaping.py; `none` is plain GRPO. Arms share their seeds:
 seed s sees the same prompts in the same order, and draws its samples with the same uniform numbers. What is compared is
-the paired difference to `none` at the same seed, with a 95% t interval over seeds (ablation_table.py).
+the paired difference to `none` at the same seed, with a 95% t interval over seeds (ablation_table.py). The results that
+are kept have an eighth arm, `release`, of a mode that shaping.py has no more: it is in the table, and cannot be run.
 
 The measures were chosen before this study was run, and are all reported:
 
@@ -37,13 +38,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "studies")]
+sys.path.insert(0, str(ROOT))
+import toy
+from ablation_table import OTHERS, measures, report
+from engine.runs import read_metrics, write_whole
+from rank import METRICS
+from shaping import MODES
 
-from ablation_table import ARMS, measures, report  # noqa: E402
-
-import toy  # noqa: E402
-
-CURVES = ("reward", "er", "erv", "era", "entropy", "length", "beta", "bonus_fraction", "bonus")
+CURVES = ("reward", *METRICS, "entropy", "length", "beta", "bonus_fraction", "bonus")
 CHAINS = (4, 6, 8, 10)  # operators of the headroom setting
 TRAIN = {
     "default": "",
@@ -56,20 +58,28 @@ EVAL = "--n 8 --temperature 1 --top_p 1 --max_new_tokens 96 --stride 4"
 
 def write_chains(folder, seed, train=512, test=64):
     """The files of the headroom setting: the test problems are the same for all seeds, and never trained on."""
-    problems = {}
-    for name, count, key in (("test", test, "headroom test"), ("train", train, f"headroom {seed}")):
-        for k in CHAINS:
-            rng, rows = random.Random(f"{key}/{k}"), {}
-            while len(rows) < count:
-                steps = toy.chain(rng, k, (2, 60))
-                if toy.question(steps) not in problems.get(("test", k), ()):
-                    rows[toy.question(steps)] = str(steps[-1].value)
-            problems[name, k] = rows
-    files = {f"{k}-operators": problems["test", k] for k in CHAINS}
-    files["train"] = {q: a for k in CHAINS for q, a in problems["train", k].items()}
-    for name, rows in files.items():
-        lines = [json.dumps({"question": q, "answer": a}) for q, a in rows.items()]
-        (Path(folder) / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    training = {}
+    for k in CHAINS:
+        tested = chains(f"headroom test/{k}", k, test)
+        training |= chains(f"headroom {seed}/{k}", k, train, exclude=tested)
+        write_problems(folder / f"{k}-operators.jsonl", tested)
+    write_problems(folder / "train.jsonl", training)
+
+
+def chains(key, operators, count, exclude=()):
+    """{question: answer} of `count` chains, drawn by a generator that `key` decides; no question is in `exclude`."""
+    rng, problems = random.Random(key), {}
+    while len(problems) < count:
+        steps = toy.chain(rng, operators, (2, 60))
+        question = toy.question(steps)
+        if question not in exclude:
+            problems[question] = str(steps[-1].value)
+    return problems
+
+
+def write_problems(path, problems):
+    lines = [json.dumps({"question": question, "answer": answer}) + "\n" for question, answer in problems.items()]
+    path.write_text("".join(lines))
 
 
 def python(script, options, folder):
@@ -93,18 +103,24 @@ def one(setting, arm, seed, options):
         if arm != "base":
             train = f"--shaping {arm} --seed {seed} {options['train']} --bench none --save_every 1000 --out DIR/run"
             commands.append(python("train.py", train, folder))
-            lines = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
+            lines = read_metrics(folder / "run")
             model = f"DIR/run/checkpoint-{len(lines)}"
         commands.append(python("eval.py", f"--model {model} {options['eval']} --out DIR/eval", folder))
         results = json.loads((folder / "eval/results.json").read_text())
-    record = {k: {level: s[k] for level, s in results["benchmarks"].items()} for k in ("pass@1", "pass@8")}
-    for k in record:
-        record[k] = {level: round(v, 6) for level, v in record[k].items() if "pooled" not in level}
-    curves = {k: [None if x[k] is None else float(f"{x[k]:.5g}") for x in lines] for k in CURVES}
-    return record | {
-        "curves": curves, "seconds": round(time.time() - began, 1), "commands": commands,
-        "versions": results["versions"], "machine": f"{platform.platform()}, {os.cpu_count()} cores",
-    }  # fmt: skip
+    levels = {level: summary for level, summary in results["benchmarks"].items() if "pooled" not in level}
+    return {
+        "pass@1": {level: round(summary["pass@1"], 6) for level, summary in levels.items()},
+        "pass@8": {level: round(summary["pass@8"], 6) for level, summary in levels.items()},
+        "curves": {name: [five_digits(line[name]) for line in lines] for name in CURVES},
+        "seconds": round(time.time() - began, 1),
+        "commands": commands,
+        "versions": results["versions"],
+        "machine": f"{platform.platform()}, {os.cpu_count()} cores",
+    }
+
+
+def five_digits(value):
+    return None if value is None else float(f"{value:.5g}")
 
 
 def run(setting, arms, seeds, jobs, out, train="", evaluate=""):
@@ -117,7 +133,7 @@ def run(setting, arms, seeds, jobs, out, train="", evaluate=""):
     kept = json.loads(path.read_text()) if path.exists() else {"options": options, "runs": {}}
     if kept["options"] != options:
         raise ValueError(f"{path} holds runs with {kept['options']}, not {options}: give another --out")
-    todo = [("base", 0)] * ("base" not in kept)
+    todo = [] if "base" in kept else [("base", 0)]
     todo += [(arm, seed) for seed in range(seeds) for arm in arms if f"{arm}/{seed}" not in kept["runs"]]
     with ThreadPoolExecutor(jobs) as pool:
         futures = {pool.submit(one, setting, arm, seed, options): (arm, seed) for arm, seed in todo}
@@ -128,10 +144,9 @@ def run(setting, arms, seeds, jobs, out, train="", evaluate=""):
                     kept["base"] = record
                 else:
                     kept["runs"][f"{arm}/{seed}"] = record
-                path.with_suffix(".new").write_text(json.dumps(kept, separators=(",", ":")))
-                path.with_suffix(".new").replace(path)
-                told = "  ".join(f"{k} {v:.3f}" for k, v in measures(record).items())
-                print(f"[{i}/{len(todo)}] {setting} {arm} seed {seed}, {record['seconds']:.0f} s: {told}", flush=True)
+                write_whole(path, json.dumps(kept, separators=(",", ":")))
+                found = "  ".join(f"{name} {value:.3f}" for name, value in measures(record).items())
+                print(f"[{i}/{len(todo)}] {setting} {arm} seed {seed}, {record['seconds']:.0f} s: {found}", flush=True)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -140,7 +155,7 @@ def parse(argv=None):
     parser = argparse.ArgumentParser(description="Every shaping against plain GRPO, over seeds.")
     parser.add_argument("--settings", default="default,headroom")
     parser.add_argument(
-        "--arms", default=",".join(ARMS), help="none is always run: it is what the others are paired to"
+        "--arms", default=",".join(OTHERS), help="none is always run: it is what the others are paired to"
     )
     parser.add_argument("--seeds", type=int, default=8, help="seeds 0 .. N-1")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one core each")
@@ -149,10 +164,12 @@ def parse(argv=None):
     parser.add_argument("--train", default="", help="more options for train.py, such as '--steps 10'")
     parser.add_argument("--eval", default="", help="more options for eval.py, such as '--limit 8'")
     args = parser.parse_args(argv)
-    names, arms = args.settings.split(","), ["none", *(a for a in args.arms.split(",") if a != "none")]
-    for what, chosen, known in (("--settings", names, TRAIN), ("--arms", arms, ARMS)):
-        if unknown := [x for x in chosen if x not in known]:
-            parser.error(f"{what} {','.join(unknown)}: choose from {', '.join(known)}")
+    names = args.settings.split(",")
+    arms = ["none", *(arm for arm in args.arms.split(",") if arm != "none")]
+    for option, chosen, known in (("--settings", names, TRAIN), ("--arms", arms, MODES)):
+        unknown = [name for name in chosen if name not in known]
+        if unknown:
+            parser.error(f"{option} {','.join(unknown)}: choose from {', '.join(known)}")
     return args, names, arms
 
 

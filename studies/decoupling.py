@@ -33,18 +33,21 @@ import torch
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "studies")]
-
-import reorder  # noqa: E402
-from plot import pyplot  # noqa: E402
-
-import toy  # noqa: E402
-from engine.data import Problem, load_benchmark, render  # noqa: E402
-from eval import finite, resolve_model, versions  # noqa: E402
-from engine.parallel import load_model, setup, stop_ids  # noqa: E402
-from rank import rank_metrics  # noqa: E402
-from rollout import Policy, check_head, generate, model_room, sample_seed, score  # noqa: E402
-from verifier import verify  # noqa: E402
+sys.path.insert(0, str(ROOT))
+import reorder
+import toy
+from engine.batch import sample_seed
+from engine.checkpoints import versions
+from engine.data import Problem, load_benchmark
+from engine.evaluations import resolve_model
+from engine.models import check_head, load_model, model_room
+from engine.parallel import setup
+from engine.prompts import render, stop_ids
+from engine.stats import finite
+from plot import pyplot
+from rank import rank_metrics
+from rollout import Policy, generate, score
+from verifier import verify
 
 PAIRS = (
     ("entropy", "logprob"), ("er", "erv"), ("er", "erv_window"), ("er", "era"), ("er", "era_window"), ("erv", "era"),
@@ -63,39 +66,51 @@ def chains(longest, each):
     return problems
 
 
-def look(policy, tokenizer, problems, stops, c):
+def measure(policy, tokenizer, problems, stops, c):
     """A row of numbers for each problem's one response, and the hidden states [T, D] of the c.reordered first ones that
     are longer than the window."""
     rows, states = [], []
-    asked = [(p, render(tokenizer, p.question, c.template)) for p in problems]
-    fit = [(p, ids) for p, ids in asked if len(ids) + c.max_new_tokens <= model_room(policy)]
+    room = model_room(policy) - c.max_new_tokens
+    asked = [(problem, render(tokenizer, problem.question, c.template)) for problem in problems]
+    fit = [(problem, ids) for problem, ids in asked if len(ids) <= room]
     if len(fit) < len(asked):
         print(f"{len(asked) - len(fit)} of {len(asked)} prompts leave no room for {c.max_new_tokens} tokens: left out")
     order = random.Random(0).sample(fit, len(fit))  # any length among the first
     for start in tqdm(range(0, len(order), c.batch), desc="sample", unit="batch", disable=None):
-        batch = order[start : start + c.batch]
-        prompts, seeds = [ids for _, ids in batch], [sample_seed(c.seed, p.source, p.id) for p, _ in batch]
+        batch = order[start : start + c.batch]  # B of them
+        prompts = [ids for _, ids in batch]
+        seeds = [sample_seed(c.seed, problem.source, problem.id) for problem, _ in batch]
         rollout = generate(policy, prompts, seeds, c.max_new_tokens, stops, tokenizer.pad_token_id, c.temperature)
         logp, entropy, hidden = score(policy, rollout, c.temperature)  # [B, T] [B, T] [B, T, D]
         length = rollout.mask.sum(1)
         whole = rank_metrics(hidden, rollout.mask, c.stride)
         last = rank_metrics(hidden, rollout.mask, c.stride, c.window)
-        right = [float(verify(t, p.answer)) for t, (p, _) in zip(rollout.texts(tokenizer), batch)]
+        texts = rollout.texts(tokenizer)
+        right = [float(verify(text, problem.answer)) for text, (problem, _) in zip(texts, batch)]
         columns = {
             "length": length,
             "entropy": entropy.sum(1) / length,
             "logprob": logp.sum(1) / length,
-            "er": whole.er,
-            "erv": whole.erv,
-            "era": whole.era,
-            "erv_window": last.erv,
-            "era_window": last.era,
+            "er": whole["er"],
+            "erv": whole["erv"],
+            "era": whole["era"],
+            "erv_window": last["erv"],
+            "era_window": last["era"],
+            "correct": torch.tensor(right),
         }
-        lists = {k: v.tolist() for k, v in columns.items()} | {"correct": right}  # fmt: skip
-        rows += [{k: finite(float(f"{v[i]:.6g}")) for k, v in lists.items()} for i in range(len(batch))]
-        long = (length > max(c.window, 3 * c.stride)).nonzero()[:, 0].tolist()[: c.reordered - len(states)]
-        states += [hidden[i, : length[i]] for i in long]
+        rows += [dict(zip(columns, map(six_digits, row))) for row in zip(*(x.tolist() for x in columns.values()))]
+
+        # Keep the states of some that are long enough to have an ERA, whatever the window.
+        long = length > max(c.window, 3 * c.stride)  # [B]
+        for i in long.nonzero()[:, 0].tolist():
+            if len(states) < c.reordered:
+                states.append(hidden[i, : length[i]])
     return rows, states
+
+
+def six_digits(value):
+    """The value as JSON can say it, None for NaN."""
+    return finite(float(f"{value:.6g}"))
 
 
 def correlation(x, y, given=None):
@@ -104,7 +119,7 @@ def correlation(x, y, given=None):
     if given is not None:
         g = (given - given.mean(-1, keepdim=True)) / given.std(-1, keepdim=True)
         basis = torch.linalg.qr(torch.stack([g**i for i in range(4)], -1))[0]  # [..., N, 4] orthonormal
-        x, y = (v - (basis @ (basis.mT @ v[..., None]))[..., 0] for v in (x, y))
+        x, y = (v - (basis @ (basis.mT @ v[..., None]))[..., 0] for v in (x, y))  # what the cubic leaves of each
     return (x * y).sum(-1) / (x.norm(dim=-1) * y.norm(dim=-1))
 
 
@@ -199,7 +214,7 @@ def main(argv=None):
         model, tokenizer = load_model(path, world.device)
         policy = Policy(model.eval())
         check_head(policy)
-        rows, states = look(policy, tokenizer, problems, stop_ids(model, tokenizer), c)
+        rows, states = measure(policy, tokenizer, problems, stop_ids(model, tokenizer), c)
     except (ValueError, OSError) as error:
         sys.exit(f"decoupling.py: {error}")
     sets = {"all responses": rows, f"longer than {c.window} states": [r for r in rows if r["length"] > c.window]}

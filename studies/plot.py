@@ -3,16 +3,23 @@
     python studies/plot.py runs/a runs/b                    picture.png
     python studies/plot.py runs/verl-* runs/none-* --out runs.png
 
-Runs whose config.json differs in the seed alone are one line: the mean over seeds, with their range shaded. The legend
-names only what differs between lines. A number that is undefined (null in the log) leaves a gap. Panels without any
-number are left out. Lines differ in dashes as well as in colour, so that a picture can be read in grey; the background
-is white, so that it can be read on a dark page. Needs matplotlib: pip install matplotlib
+Runs of one configuration, which differ in the seed or in what a resumed run may change, are one line: the mean over
+them, with their range shaded. The legend names only what differs between lines. A number that is undefined (null in the
+log) leaves a gap. Panels without any number are left out. Lines differ in dashes as well as in colour, so that a
+picture can be read in grey; the background is white, so that it can be read on a dark page. Needs matplotlib: pip
+install matplotlib
 """
 
 import argparse
 import json
+import math
 import sys
+from collections import defaultdict
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from engine.config import TrainConfig, may_change
+from engine.runs import read_metrics
 
 PANELS = {
     "reward": "reward",
@@ -36,8 +43,7 @@ STYLES = [
     ("#56B4E9", (0, (4, 1.5, 1, 1.5, 1, 1.5))),
     ("#E69F00", "-"),
 ]
-# What changes no result
-NOT_COMPARED = set("seed out resume eval_every save_every keep micro_tokens recompute threads bench_dir".split())
+NOT_COMPARED = may_change(TrainConfig) | {"seed"}  # options that do not make another configuration
 
 
 def pyplot():
@@ -63,28 +69,36 @@ def read(folder):
     for name in ("config.json", "metrics.jsonl"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} is not the folder of a run: it has no {name} (see --out of train.py)")
-    whole = (folder / "metrics.jsonl").read_text().split("\n")[:-1]  # what follows the last newline is half a line
-    if not whole:
+    lines = read_metrics(folder)
+    if not lines:
         raise ValueError(f"{folder}/metrics.jsonl is empty: this run has not finished its first step")
-    return {"config": json.loads((folder / "config.json").read_text()), "lines": [json.loads(x) for x in whole]}
+    return {"config": json.loads((folder / "config.json").read_text()), "lines": lines}
 
 
 def group(runs):
-    """{label: runs} of those that share everything but the seed, in the order in which they came."""
-    groups = {}
+    """{label: runs} of those that share their configuration, in the order in which they came."""
+    groups = defaultdict(list)
     for run in runs:
-        key = {k: v for k, v in run["config"].items() if k not in NOT_COMPARED}
-        groups.setdefault(json.dumps(key, sort_keys=True), []).append(run)
+        compared = {name: value for name, value in run["config"].items() if name not in NOT_COMPARED}
+        groups[json.dumps(compared, sort_keys=True)].append(run)
+
+    # A label says what differs, and first of all the shaping.
     configs = [json.loads(key) for key in groups]
-    names = dict.fromkeys(name for c in configs for name in c)
-    differing = [k for k in names if any(c.get(k) != configs[0].get(k) for c in configs)] or ["shaping"]
-    differing.sort(key=lambda k: k != "shaping")  # first what matters most
-    labels = [", ".join(_said(k, c.get(k)) for k in differing) for c in configs]
+    names = dict.fromkeys(name for config in configs for name in config)
+    differing = [name for name in names if any(config.get(name) != configs[0].get(name) for config in configs)]
+    if "shaping" in differing or not differing:
+        differing = ["shaping", *(name for name in differing if name != "shaping")]
+    labels = [label_of(config, differing) for config in configs]
     return dict(zip(labels, groups.values()))
 
 
-def _said(key, value):
-    return str(value) if key == "shaping" else f"{key} {value}"
+def label_of(config, names):
+    """
+    >>> label_of({"shaping": "verl", "lr": 0.001}, ["shaping", "lr"])
+    'verl, lr 0.001'
+    """
+    words = [str(config.get(name)) if name == "shaping" else f"{name} {config.get(name)}" for name in names]
+    return ", ".join(words)
 
 
 def curve(runs, key):
@@ -93,28 +107,40 @@ def curve(runs, key):
     >>> curve([{"lines": [{"step": 1, "beta": None}, {"step": 2, "beta": 0.5}]}], "beta")
     ([1, 2], [None, 0.5], [None, 0.5], [None, 0.5])
     """
-    by_step = {}
+    by_step = defaultdict(list)
     for run in runs:
         for line in run["lines"]:
-            seen = by_step.setdefault(line["step"], [])
-            if line.get(key) is not None:
-                seen.append(line[key])
+            by_step[line["step"]].append(line.get(key))
     steps = sorted(by_step)
-    values = [by_step[step] for step in steps]
-    return steps, *([f(v) if v else None for v in values] for f in (lambda v: sum(v) / len(v), min, max))
+    means, lowest, highest = [], [], []
+    for step in steps:
+        known = [value for value in by_step[step] if value is not None]
+        means.append(sum(known) / len(known) if known else None)
+        lowest.append(min(known, default=None))
+        highest.append(max(known, default=None))
+    return steps, means, lowest, highest
 
 
 def draw_curve(axes, groups, key, shade=lambda label: True, styles=None):
     """Lines of one quantity for {label: runs}. shade(label): the range of seeds or not; styles: by label, of STYLES."""
     for (label, runs), style in zip(groups.items(), STYLES):
         colour, dashes = styles[label] if styles else style
-        steps, *bounds = curve(runs, key)
-        mean, low, high = ([float("nan") if v is None else v for v in values] for values in bounds)
-        if any(v is not None for v in bounds[0]):
-            seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
-            axes.plot(steps, mean, color=colour, linestyle=dashes, label=label + seeds)
-            if len(runs) > 1 and shade(label):
-                axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+        steps, means, lowest, highest = curve(runs, key)
+        if not has_numbers(means):
+            continue
+        seeds = f" ({len(runs)} seeds)" if len(runs) > 1 else ""
+        axes.plot(steps, with_gaps(means), color=colour, linestyle=dashes, label=label + seeds)
+        if len(runs) > 1 and shade(label):
+            axes.fill_between(steps, with_gaps(lowest), with_gaps(highest), color=colour, alpha=0.15, linewidth=0)
+
+
+def has_numbers(values):
+    return any(value is not None for value in values)
+
+
+def with_gaps(values):
+    """NaN for None: matplotlib leaves a gap there."""
+    return [math.nan if value is None else value for value in values]
 
 
 def draw(runs, out):
@@ -125,7 +151,11 @@ def draw(runs, out):
     groups = group(runs)
     if len(groups) > len(STYLES):
         raise ValueError(f"{len(groups)} different configurations: {len(STYLES)} can be told apart, draw fewer")
-    shown = [key for key in PANELS if any(v is not None for r in groups.values() for v in curve(r, key)[1])]
+    shown = []
+    for key in PANELS:
+        means = [curve(group_runs, key)[1] for group_runs in groups.values()]
+        if any(has_numbers(values) for values in means):
+            shown.append(key)
     rows = -(-len(shown) // 3)
     figure, grid = plt.subplots(
         rows, 3, figsize=(8, 1.9 * rows + 0.5), sharex=True, squeeze=False, layout="constrained"

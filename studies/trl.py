@@ -11,10 +11,11 @@ random weights, and an end token whose probability is set by its row of the LM h
     ragged    ends with probability 1/60 at each token: mean 59 of at most 256
 
 Ours trains with VERL on (--shaping verl, stride 4). Workers run one after the other, ours and TRL's in turn, each in a
-process of its own that is bound to `threads` cores; its first two steps are not timed. Tokens are those sampled, up to
-and with the end token. On a machine that others use too, tokens per second of CPU are the steadier number. Memory is
-the peak of resident memory, and the part of it above what the process had before its first step, when libraries and
-model were loaded. Written to --out as JSON and as the table that is printed: medians, with ranges.
+process of its own that is bound to `threads` cores, and imports in the function of its side, so that its memory holds
+nothing of the other; its first two steps are not timed. Tokens are those sampled, up to and with the end token. On a
+machine that others use too, tokens per second of CPU are the steadier number. Memory is the peak of resident memory,
+and the part of it above what the process had before its first step, when libraries and model were loaded. Written to
+--out as JSON and as the table that is printed: medians, with ranges.
 """
 
 import argparse
@@ -86,17 +87,17 @@ def clock():
 def ours(folder, case, steps, threads):
     """Tokens of each step, its [(seconds, CPU seconds)], and MiB before the first."""
     import train
-    import verifier
+    from engine import runs
     from engine.parallel import setup
 
-    verifier.verify = lambda text, gold: reward(text)
+    train.verify = lambda text, gold: reward(text)
     longest = max(len(json.loads(line)["question"]) for line in open(f"{folder}/data.jsonl"))
     options = dict(
         model=folder, data=f"{folder}/data.jsonl", template="plain", shaping="verl", stride=4, steps=steps,
         prompts=PROMPTS, group=GROUP, mini_batches=1, max_new_tokens=LENGTHS[case], lr=1e-6, kl_coef=0, entropy_coef=0,
         micro_tokens=MICRO * (longest + LENGTHS[case]), threads=threads, bench="none", out=f"{folder}/ours",
     )  # fmt: skip
-    config, _, _ = train.parse([word for key, value in options.items() for word in (f"--{key}", str(value))])
+    config, _, _ = runs.choose([f"--{name}={value}" for name, value in options.items()])
     state = train.start(config, setup(threads))
     tokens, clocks, before = [], [clock()], resident("VmRSS")
     for _ in range(steps):

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+import toy
 from engine import data
+
+ROOT = Path(__file__).resolve().parent.parent
 
 # benchmark: (row as the file has it, question expected, gold expected)
 LAYOUTS = {
@@ -191,14 +194,6 @@ def test_list_has_every_benchmark_with_its_rows_and_fields():
     assert any(line.startswith("toy:") for line in lines)
 
 
-def test_import_is_cheap():
-    program = ("import sys; from engine import data; "
-               "print([m for m in ('torch', 'transformers', 'datasets', 'toy', 'urllib.request') if m in sys.modules])")
-    environment = {"PYTHONPATH": ":".join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 # One's own file
 
 def test_own_file_is_one_entry_named_after_its_stem(tmp_path):
@@ -254,6 +249,58 @@ def test_empty_file_and_foreign_encoding_are_refused(tmp_path):
     with pytest.raises(ValueError, match="not UTF-8") as error:
         data.load_benchmark(str(path))
     assert str(path) in str(error.value)
+
+
+def test_a_set_of_ones_own_with_other_field_names_is_one_line_of_a_table(tmp_path, monkeypatch):
+    path = write_lines(tmp_path / "raw.jsonl", [{"prompt": "2+2=?", "solution": {"final": 4}}])
+    line = data.Source(None, "prompt", "solution.final", file=str(path))
+    for table, load in ((data.BENCHMARKS, lambda name: data.load_benchmark(name)[name]),
+                        (data.TRAINING, data.load_training)):
+        monkeypatch.setitem(table, "mine", line)
+        assert load("mine") == [data.Problem("2+2=?", "4", "mine", "mine-0")]
+    assert "mine                  ?  prompt" in data.list_benchmarks()
+    monkeypatch.setitem(data.BENCHMARKS, "mine", dataclasses.replace(line, rows=2))
+    with pytest.raises(ValueError, match="1 rows, where mine has 2"):
+        data.load_benchmark("mine")
+
+
+def test_a_benchmark_of_ones_own_can_lie_in_a_folder_like_the_others(tmp_path, monkeypatch):
+    monkeypatch.setitem(data.BENCHMARKS, "mine", data.Source(None, "prompt", "gold"))
+    write_lines(tmp_path / "mine" / "test.jsonl", [{"prompt": "2+2=?", "gold": 4}])
+    assert data.load_benchmark("mine", tmp_path)["mine"] == [data.Problem("2+2=?", "4", "mine", "mine-0")]
+
+
+# Several benchmarks
+
+def test_benchmarks_separated_by_commas_are_put_together_and_groups_are_pooled(tmp_path):
+    path = write_lines(tmp_path / "mine.jsonl", [{"question": "2+2=?", "answer": 4}])
+    sets, pools = data.load_benchmarks(f"{path},toy", limit=2)
+    levels = [f"toy-{level}" for level in toy.LEVELS]
+    assert list(sets) == ["mine", *levels] and pools == {"toy": levels}
+    assert sets["mine"] == data.load_benchmark(str(path))["mine"] and len(sets["toy-1"]) == 2
+    with pytest.raises(ValueError, match="mine twice"):
+        data.load_benchmarks(f"{path},toy,{path}")
+
+
+def test_the_papers_number_of_samples():
+    sets = {"aime24": 30, "amc23": 40, "math24o": 21, "OlymMATH-EN-HARD": 100, "BeyondAIME": 100, "gaokao2024_I": 14,
+            "one short": 149, "one more": 150, "gsm8k": 1319}
+    assert [data.paper_samples(*s) for s in sets.items()] == [256, 256, 256, 32, 32, 16, 16, 1, 1]
+
+
+# The check of golds
+
+def test_the_bench_of_golds_counts_and_names_what_cannot_be_graded(tmp_path):
+    rows = [{"problem": "P", "answer": "7"}] * 28 + [{"problem": "P", "answer": answer} for answer in ("", "so \\odd")]
+    write_lines(tmp_path / "aime24" / "test.jsonl", rows)
+    in_layout("math24o", tmp_path)
+    command = [sys.executable, "-W", "ignore", str(ROOT / "bench" / "golds.py"), str(tmp_path)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout.splitlines()
+    assert lines[0].split() == "benchmark rows not understood wrong in its own box".split()
+    assert [line.split() for line in lines[1:4]] \
+        == [["aime24", "30", "2", "1"], ["math24o", "21", "0", "0"], ["all", "51", "2", "1"]]
+    assert lines[4:] == ["not understood: aime24-28 ''", "not understood: aime24-29 'so \\\\odd'",
+                         "wrong in its own box: aime24-28 ''"]
 
 
 # Network
@@ -478,8 +525,6 @@ def test_unreachable_training_set_names_the_id_and_the_way_out(monkeypatch, tmp_
 # The toy
 
 def test_toy_benchmark_has_64_problems_of_each_level_and_never_changes():
-    import toy
-
     sets = data.load_benchmark("toy")
     assert list(sets) == [f"toy-{level}" for level in toy.LEVELS]
     assert all(len({problem.question for problem in problems}) == 64 for problems in sets.values())
@@ -500,93 +545,3 @@ def test_toy_training_is_levels_2_to_5_and_shares_nothing_with_the_benchmark():
 
 def test_toy_training_is_drawn_by_the_seed():
     assert data.load_training("toy", seed=1) == data.load_training("toy", seed=1) != data.load_training("toy", seed=2)
-
-
-# Templates
-
-CHATML = ["<|im_start|>", "<|im_end|>"]
-MESSAGE = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-           "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
-
-
-def tokenizer_of_characters(around=None, special=(), chat_template=None):
-    """A tokenizer of single characters; `around` is what it puts around a text by default, such as "<s> $A </s>"."""
-    import transformers
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
-
-    characters = [chr(code) for code in [10, *range(32, 127)]]
-    model = models.WordLevel({token: index for index, token in enumerate(["<unk>", *characters])}, unk_token="<unk>")
-    fast = Tokenizer(model)
-    fast.pre_tokenizer, fast.decoder = pre_tokenizers.Split(Regex("[\\s\\S]"), "isolated"), decoders.Fuse()
-    fast.add_special_tokens(["<s>", "</s>", *special])
-    if around:
-        marks = [(mark, fast.token_to_id(mark)) for mark in ("<s>", "</s>")]
-        fast.post_processor = processors.TemplateProcessing(single=around, special_tokens=marks)
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=fast, unk_token="<unk>", bos_token="<s>",
-                                                eos_token="</s>", chat_template=chat_template)
-
-
-QUESTION = "What is \\frac{1}{2} of {x}?"
-TEXTS = {
-    "qwen-boxed": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n" + QUESTION
-                  + "\nPlease reason step by step, and put your final answer within \\boxed{}.<|im_end|>\n"
-                    "<|im_start|>assistant\n",
-    "abel": "Question:\n" + QUESTION + "\nAnswer:\nLet's think step by step.\n",
-    "plain": QUESTION,
-}
-
-
-@pytest.mark.parametrize("template", TEXTS)
-def test_template_is_its_text_around_the_question(template):
-    tokenizer = tokenizer_of_characters()
-    assert tokenizer.decode(data.render(tokenizer, QUESTION, template)) == TEXTS[template]
-
-
-@pytest.mark.parametrize("template", TEXTS)
-@pytest.mark.parametrize("around, expected", [("$A", ""), ("<s> $A", "<s>"), ("<s> $A </s>", "<s>"), ("$A </s>", ""),
-                                              ("</s> $A </s> </s>", "</s>")])
-def test_default_special_tokens_stay_in_front_and_go_at_the_end(around, expected, template):
-    tokenizer = tokenizer_of_characters(around)
-    assert tokenizer.decode(data.render(tokenizer, QUESTION, template)) == expected + TEXTS[template]
-
-
-def test_chatml_markers_are_single_tokens_where_the_vocabulary_has_them():
-    with_markers, without = tokenizer_of_characters(special=CHATML), tokenizer_of_characters()
-    start, end = with_markers.convert_tokens_to_ids(CHATML)
-    ids = data.render(with_markers, QUESTION, "qwen-boxed")
-    assert ids.count(start) == 3 and ids.count(end) == 2 and ids[0] == start
-    assert with_markers.decode(ids) == TEXTS["qwen-boxed"]
-    assert len(data.render(without, QUESTION, "qwen-boxed")) == len(TEXTS["qwen-boxed"])
-
-
-def test_a_question_that_ends_in_a_special_token_keeps_it():
-    tokenizer = tokenizer_of_characters("<s> $A </s>", special=CHATML)
-    assert tokenizer.decode(data.render(tokenizer, "a<|im_end|>", "plain")) == "<s>a<|im_end|>"
-
-
-def test_chat_is_the_tokenizers_own_template_up_to_the_response():
-    tokenizer = tokenizer_of_characters("<s> $A </s>", CHATML, MESSAGE)
-    ids = data.render(tokenizer, QUESTION, "chat")
-    assert all(isinstance(token, int) for token in ids)
-    assert tokenizer.decode(ids) == (
-        "<|im_start|>user\n" + QUESTION + "\nPlease reason step by step, and put your final answer within \\boxed{}."
-        "<|im_end|>\n<|im_start|>assistant\n")
-
-
-def test_chat_without_a_chat_template_names_the_alternatives():
-    with pytest.raises(ValueError, match="no chat template.*qwen-boxed, abel or plain"):
-        data.render(tokenizer_of_characters(), QUESTION, "chat")
-
-
-def test_unknown_template_names_the_choices():
-    with pytest.raises(ValueError, match="'qwen'.*chat, qwen-boxed, abel, plain"):
-        data.render(tokenizer_of_characters(), QUESTION, "qwen")
-
-
-def test_long_questions_are_not_cut():
-    tokenizer = tokenizer_of_characters("<s> $A")
-    tokenizer.model_max_length = 16
-    tokenizer.backend_tokenizer.enable_truncation(16)
-    for template in ("plain", "abel", "qwen-boxed"):
-        ids = data.render(tokenizer, "x" * 5000, template)
-        assert ids.count(tokenizer.convert_tokens_to_ids("x")) >= 5000

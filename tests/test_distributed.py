@@ -10,18 +10,26 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from engine.checkpoints import read_weights  # noqa: E402
+from engine.runs import read_metrics  # noqa: E402
+
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 
 
 def worker(out, *options):
     """A run whose responses, with their golds, go to <out>.<rank>.json."""
     import train
-    import verifier
 
-    seen, verify = [], verifier.verify
-    verifier.verify = lambda text, gold: seen.append((text, gold)) or verify(text, gold)
+    verify, graded = train.verify, []
+
+    def noting(text, gold):
+        graded.append((text, gold))
+        return verify(text, gold)
+
+    train.verify = noting
     train.main([*options, "--out", out])
-    Path(f"{out}.{os.environ.get('RANK', 0)}.json").write_text(json.dumps(seen))
+    Path(f"{out}.{os.environ.get('RANK', 0)}.json").write_text(json.dumps(graded))
 
 
 def run(processes, out, *options):
@@ -30,16 +38,6 @@ def run(processes, out, *options):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return [json.loads(path.read_text()) for path in sorted(out.parent.glob(f"{out.name}.*.json"))]
-
-
-def weights(out, step):
-    from safetensors.torch import load_file
-
-    return load_file(out / f"checkpoint-{step}" / "model.safetensors")
-
-
-def metrics(out):
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
 SMALL = "--prompts 8 --group 4 --mini_batches 2 --bench none --max_new_tokens 60 --micro_tokens 600".split()
@@ -58,14 +56,14 @@ def test_two_processes_sample_as_one_and_reach_the_same_weights_in_a_checkpoint_
     (whole,), parts = run(1, one, *options), run(2, two, *options)
     assert len(parts) == 2 and len(parts[0]) == len(parts[1]) == len(whole) // 2
     assert sorted(map(tuple, whole)) == sorted(tuple(pair) for part in parts for pair in part)
-    a, b = weights(one, 5), weights(two, 5)
+    a, b = read_weights(one / "checkpoint-5"), read_weights(two / "checkpoint-5")
     torch.testing.assert_close(b, a, atol=1e-5, rtol=0)  # and the same names
     ids = torch.arange(12)[None]
     loaded = (AutoModelForCausalLM.from_pretrained(out / "checkpoint-5") for out in (one, two))
     with torch.no_grad():
         torch.testing.assert_close(*(model(ids).logits for model in loaded), atol=1e-4, rtol=1e-4)
-    for x, y in zip(metrics(one), metrics(two), strict=True):
-        known = {k: v for k, v in x.items() if isinstance(v, (int, float)) and k != "step_seconds"}
+    for x, y in zip(read_metrics(one, times=False), read_metrics(two, times=False), strict=True):
+        known = {k: v for k, v in x.items() if v is not None}
         assert x.keys() == y.keys() and {k: y[k] for k in known} == pytest.approx(known, rel=1e-3, abs=1e-5)
 
 
@@ -77,7 +75,8 @@ def test_a_sharded_run_resumes_from_its_checkpoint_on_one_process_and_on_two(tmp
         copy = tmp_path / f"copy{processes}"
         subprocess.run(["cp", "-r", str(tmp_path / "cut"), str(copy)], check=True)
         run(processes, copy, "--resume", "--steps", "4")
-        torch.testing.assert_close(weights(copy, 4), weights(tmp_path / "whole", 4), atol=1e-5, rtol=0)
+        resumed, whole = read_weights(copy / "checkpoint-4"), read_weights(tmp_path / "whole" / "checkpoint-4")
+        torch.testing.assert_close(resumed, whole, atol=1e-5, rtol=0)
 
 
 def fails(processes, *options, cwd):

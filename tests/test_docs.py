@@ -1,9 +1,11 @@
 import doctest
 import importlib
+from pathlib import Path
 
 import pytest
 
-MODULES = ["rank", "shaping", "grpo", "rollout", "verifier", "toy", "engine.data", "engine.parallel", "eval", "train"]
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = [path.stem for path in ROOT.glob("*.py")] + [f"engine.{path.stem}" for path in ROOT.glob("engine/*.py")]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,31 +1,22 @@
-import itertools
 import json
-import math
+import os
 import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import eval as evaluation  # `eval` is also a builtin
+from engine import stats
+from engine.config import parse_eval
 from engine.data import Problem
-from eval import (
-    Protocol,
-    batches,
-    compare,
-    evaluate,
-    interval,
-    main,
-    majority,
-    paper_n,
-    pass_at_k,
-    read_samples,
-    summarise,
-    write_samples,
-)
+from engine.evaluations import compare, read_samples, resolve_model, write_samples
+from engine.stats import summarise
+from eval import Protocol, batches, evaluate, main, sample_batch
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOCOL = Protocol(template="plain", n=3, temperature=1.0, top_p=1.0, max_new_tokens=20, seed=0, batch=12, stride=4)
@@ -36,62 +27,6 @@ def record(id, sample, correct, answer="1", source="s", **other):
         source=source, id=id, sample=sample, correct=correct, answer=answer, too_long=False, length=4, truncated=False
     )
     return base | dict(er=2.0, erv=None, era=None) | other
-
-
-@pytest.mark.parametrize("n", [1, 2, 5, 7])
-def test_pass_at_k_matches_counting_every_choice_of_k_samples(n):
-    for c in range(n + 1):
-        for k in range(1, n + 1):
-            hits = [any(i < c for i in chosen) for chosen in itertools.combinations(range(n), k)]
-            assert pass_at_k(n, c, k) == pytest.approx(sum(hits) / len(hits))
-
-
-@pytest.mark.parametrize("n, c, k", [(4, 1, 5), (4, 5, 1), (4, 1, 0)])
-def test_pass_at_k_is_refused_where_it_is_undefined(n, c, k):
-    with pytest.raises(ValueError, match=f"pass@{k} of {n}"):
-        pass_at_k(n, c, k)
-
-
-@pytest.mark.parametrize("answers, correct, want", [
-    (["1", "2", "1"], [1, 0, 1], 1.0),
-    (["1", "2", "2"], [1, 0, 0], 0.0),
-    (["1", "2"], [1, 0], 0.5),  # a tie
-    (["1/2", "0.5", "7", "7", "2/4"], [1, 1, 0, 0, 1], 1.0),  # the same answer in three spellings
-    ([None, None, "3"], [0, 0, 1], 1.0),  # no answer is no vote
-    ([None], [0], 0.0),
-])  # fmt: skip
-def test_majority(answers, correct, want):
-    assert majority(answers, [bool(c) for c in correct]) == want
-
-
-@pytest.mark.parametrize("problems, mean", [(14, 0.3), (30, 0.4), (64, 0.15), (119, 0.7)])
-def test_the_interval_covers_the_truth_in_95_of_100_simulations(problems, mean):
-    rng, covered, runs = random.Random(0), 0, 1000
-    for _ in range(runs):  # problems differ: solved with a probability of their own, 4 samples each
-        own = [rng.betavariate(2 * mean, 2 * (1 - mean)) for _ in range(problems)]
-        values = [sum(rng.random() < p for _ in range(4)) / 4 for p in own]
-        low, high = interval(values, resamples=1000)
-        covered += low <= mean <= high
-    assert 0.93 <= covered / runs <= 0.97
-
-
-def test_the_interval_holds_the_mean_and_is_never_a_point():
-    for values in ([0.0] * 20, [1.0] * 20, [0.25, 0.5, 1.0], [1.0]):
-        low, high = interval(values)
-        assert 0 <= low <= sum(values) / len(values) <= high <= 1 and low < high
-
-
-def test_a_summary_is_the_hand_computed_one():
-    records = [
-        record("a", 0, True),
-        record("a", 1, False, "2", truncated=True),
-        record("b", 0, False, None),
-        record("b", 1, False, "3"),
-    ]
-    s = summarise(records)
-    assert (s["problems"], s["n"], s["pass@1"], s["pass@2"], s["maj@2"]) == (2, 2, 0.25, 0.5, 0.25)
-    assert (s["truncated"], s["no_answer"], s["too_long"], s["length"]) == (0.25, 0.25, 0, 4)
-    assert s["correct"] == {"er": 2.0, "erv": None, "era": None}
 
 
 def problems_for(n=9):
@@ -120,6 +55,44 @@ def test_finished_batches_are_not_sampled_twice(policy, tokenizer, tmp_path, mon
     assert sampled == [4, 1]
 
 
+def test_each_sample_is_graded_by_the_verifier_that_training_uses(policy, tokenizer, monkeypatch):
+    graded = []
+
+    def verify(text, gold, last_number):
+        graded.append((text, gold, last_number))
+        return len(graded) % 2 == 0
+
+    monkeypatch.setattr(evaluation, "verify", verify)
+    records, _ = evaluate(policy, tokenizer, problems_for(2), replace(PROTOCOL, last_number=True), {0})
+    assert graded == [(r["response"], r["gold"], True) for r in records]
+    assert [r["correct"] for r in records] == [False, True] * 3
+
+
+def test_a_sample_does_not_depend_on_its_batch(policy, tokenizer):
+    together, states = evaluate(policy, tokenizer, problems_for(6), PROTOCOL, {0})
+    alone, same = evaluate(policy, tokenizer, problems_for(6), replace(PROTOCOL, batch=1), {0})
+    assert [(r["id"], r["sample"], r["response"]) for r in together] == [
+        (r["id"], r["sample"], r["response"]) for r in alone
+    ]
+    assert torch.allclose(states, same, atol=1e-5)
+
+
+def test_a_new_metric_needs_no_word_of_evaluation(policy, tokenizer, monkeypatch):
+    asked = []
+
+    def rank_metrics(hidden, mask, stride):
+        asked.append(stride)
+        return {"er": hidden.new_zeros(len(hidden)), "spread": mask.sum(1) / 2}
+
+    table = {"er": None, "spread": None}
+    monkeypatch.setattr(evaluation, "rank_metrics", rank_metrics)
+    monkeypatch.setattr(evaluation, "METRICS", table)
+    monkeypatch.setattr(stats, "METRICS", table)
+    records, _ = evaluate(policy, tokenizer, problems_for(2), PROTOCOL, {0})
+    assert asked == [PROTOCOL.stride] and [r["spread"] for r in records] == [r["length"] / 2 for r in records]
+    assert list(summarise(records)["incorrect"]) == ["er", "spread"] and "erv" not in records[0]
+
+
 def test_a_prompt_that_does_not_fit_is_scored_wrong_and_counted(policy, tokenizer):
     long = Problem("(" * 600, "1", "sums", "sums-long")
     records, means = evaluate(policy, tokenizer, [long, *problems_for(2)], PROTOCOL, {0})
@@ -129,6 +102,13 @@ def test_a_prompt_that_does_not_fit_is_scored_wrong_and_counted(policy, tokenize
     assert [r["correct"] for r in records if r["id"] == "sums-long"] == [False] * 3
     alone, none = evaluate(policy, tokenizer, [long], PROTOCOL, {0})
     assert summarise(alone)["length"] is None and none is None
+
+
+def test_a_prompt_fits_if_it_leaves_room_for_the_longest_response(policy, tokenizer, monkeypatch):
+    prompts = [[5] * 7, [5] * 8, [5] * 9]
+    monkeypatch.setattr(evaluation, "model_room", lambda asked: 8 + PROTOCOL.max_new_tokens if asked is policy else 0)
+    records, means = sample_batch(policy, tokenizer, problems_for(3), prompts, PROTOCOL, {0})
+    assert [r["too_long"] for r in records] == [False] * 6 + [True] * 3 and len(means) == 6
 
 
 def test_batches_hold_every_problem_once_longest_prompts_first():
@@ -166,6 +146,47 @@ def test_compare_refuses_different_protocols_and_names_the_fields(tmp_path):
     b = evaluated(tmp_path / "b", [0.5] * 5, protocol={"n": 4, "temperature": 0.6, "seed": 0})
     with pytest.raises(ValueError, match="temperature.*1.0.*0.6"):
         compare(a, b)
+
+
+def test_compare_refuses_other_problems_and_names_some(tmp_path):
+    a, b = evaluated(tmp_path / "a", [0.5] * 5), evaluated(tmp_path / "b", [0.5] * 5)
+    lines = (b / "samples.jsonl").read_text().replace('"p4"', '"p9"')
+    (b / "samples.jsonl").write_text(lines)
+    with pytest.raises(ValueError, match="different problems.*p4.*p9"):
+        compare(a, b)
+
+
+def test_the_command_line_compares_two_folders(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    a, b = evaluated(tmp_path / "a", [0.0] * 20), evaluated(tmp_path / "b", [1.0] * 20)
+    main(["--compare", "a", "b"])
+    assert capsys.readouterr().out == (
+        "s                   20 problems  difference +100.0 [+83.2, +100.0]  p = 0.0001\n"
+    )
+
+
+def test_without_a_model_the_newest_checkpoint_is_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert resolve_model("some/model") == ("some/model", "some/model")
+    for place, age in (("a/checkpoint-9", 300), ("b/checkpoint-4", 200), ("b/notes", 100)):
+        folder = tmp_path / "runs" / place
+        folder.mkdir(parents=True)
+        os.utime(folder, (time.time() - age,) * 2)
+    path, said = resolve_model(None)
+    assert path == "runs/b/checkpoint-4" and "newest checkpoint" in said
+
+
+def test_the_paper_protocol_asks_by_benchmark_and_a_checkpoint_for_its_template(tmp_path):
+    sets = {"gaokao2024_I": problems_for(14), "gsm8k": problems_for(200)}
+    (tmp_path / "run.json").write_text('{"template": "abel"}')
+    paper = evaluation.protocols_of(parse_eval(["--bench", "gsm8k", "--protocol", "paper"]), tmp_path, sets)
+    assert {name: protocol.n for name, protocol in paper.items()} == {"gaokao2024_I": 16, "gsm8k": 1}
+    assert paper["gsm8k"] == Protocol("abel", 1, 0.6, 0.95, 1536, 0, 256, 40)
+    own = ["--bench", "gsm8k", "--n", "3", "--template", "chat"]
+    plain = evaluation.protocols_of(parse_eval(own), tmp_path, sets)
+    assert {protocol.n for protocol in plain.values()} == {3} and plain["gsm8k"].template == "chat"
+    with pytest.raises(ValueError, match="same answer 16 times"):
+        evaluation.protocols_of(parse_eval(["--protocol", "paper", "--temperature", "0"]), tmp_path, sets)
 
 
 def test_the_command_line_evaluates_a_file_and_says_what_it_did(tmp_path, monkeypatch, capsys):
@@ -235,19 +256,6 @@ def test_samples_with_any_characters_come_back_from_their_file(tmp_path):
     assert read_samples(tmp_path / "s.jsonl") == odd
 
 
-def test_the_papers_number_of_samples():
-    sets = {
-        "aime24": 30,
-        "amc23": 40,
-        "math24o": 21,
-        "OlymMATH-EN-HARD": 100,
-        "BeyondAIME": 100,
-        "gaokao2024_I": 14,
-        "gsm8k": 1319,
-    }
-    assert [paper_n(*s) for s in sets.items()] == [256, 256, 256, 32, 32, 16, 1]
-
-
 @pytest.mark.parametrize("options, message", [
     (["--bench", "gsm9k"], "gsm8k"),
     (["--bench", "none.jsonl"], "none.jsonl"),
@@ -255,12 +263,10 @@ def test_the_papers_number_of_samples():
     (["--template", "chat"], "chat template"),
     (["--model", "no/such"], "no/such"),
     (["--compare", "a"], "two"),
+    (["--resume"], "--out"),
+    (["--bench", "toy", "--max_new_tokens", "5000"], "no room for any prompt"),
 ])  # fmt: skip
 def test_bad_options_are_refused(options, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=message):
         main(options)
-
-
-def test_statistics_of_the_interval_do_not_depend_on_call_order():
-    assert interval([0.0, 1.0, 0.5]) == interval([0.0, 1.0, 0.5]) and math.isfinite(interval(torch.ones(3))[0])

@@ -9,8 +9,11 @@ import transformers
 
 import rollout
 import toy
-from engine.parallel import World, blocks, save_checkpoint
-from rollout import Policy, check_head, generate, sample_seed, score
+from engine.batch import sample_seed
+from engine.checkpoints import save_checkpoint
+from engine.models import blocks, check_head
+from engine.parallel import World
+from rollout import Policy, generate, score
 
 WINDOW = 8  # tokens that a sliding layer sees, fewer than the prompts have
 KINDS = ["sliding_attention", "full_attention", "sliding_attention"]

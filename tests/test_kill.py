@@ -5,8 +5,9 @@ import subprocess
 import sys
 import time
 
-from bench import kill_run
 import pytest
+
+from bench import kill_run
 from bench.kill_run import OPTIONS, ROOT, TORCHRUN, alive, contents, kill_and_resume, processes_of
 
 
@@ -53,9 +54,9 @@ def test_sigterm_to_torchrun_ends_all_processes_after_the_step_with_a_checkpoint
 FULL = f"""
 import resource, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
-from engine import parallel
+from engine import runs
 import train
-save = parallel.save_checkpoint
+save = runs.save_checkpoint
 
 def save_checkpoint(folder, policy, *rest):
     path = save(folder, policy, *rest)
@@ -63,7 +64,7 @@ def save_checkpoint(folder, policy, *rest):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     return path
 
-parallel.save_checkpoint = save_checkpoint
+runs.save_checkpoint = save_checkpoint
 train.main()
 """
 

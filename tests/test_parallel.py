@@ -1,109 +1,27 @@
-import errno
+"""One process as a world of its own, and what several would do; test_distributed.py runs two."""
+
+import math
+from dataclasses import dataclass, field
 
 import pytest
 import torch
 
 from engine import parallel
-from engine.parallel import checkpoint_template, checkpoints, clean, load_state, save_checkpoint
+from engine.parallel import World, batch_of, in_background
 
-WORLD = parallel.World(0, 1, torch.device("cpu"))
-
-
-def adam(policy):
-    """An AdamW that has made a step."""
-    optimizer = torch.optim.AdamW(policy.parameters())
-    for p in policy.parameters():
-        p.grad = torch.ones_like(p)
-    optimizer.step()
-    return optimizer
+CPU = torch.device("cpu")
 
 
-def save(policy, tokenizer, folder, step, keep=3):
-    state = {"step": step, "baseline": torch.tensor([1.0, 2.0, float("nan")])}
-    run = {"step": step, "template": "abel"}
-    return save_checkpoint(folder, policy, adam(policy), tokenizer, run, state, keep, WORLD)
+@dataclass(frozen=True)
+class Among(World):
+    """A World whose gather answers for the other processes: a list for each of them, by rank, in turn."""
 
+    answers: list = field(default_factory=list)
 
-def test_a_checkpoint_holds_the_state_template_and_random_numbers(policy, tokenizer, tmp_path):
-    torch.manual_seed(5)
-    path = save(policy, tokenizer, tmp_path, 7)
-    want = torch.rand(3)
-    assert checkpoints(tmp_path) == [(7, path)] and checkpoint_template(path) == "abel"
-    torch.manual_seed(6)
-    fresh = torch.optim.AdamW(policy.parameters())
-    state = load_state(path, policy, fresh, WORLD)
-    assert state["step"] == 7 and state["baseline"].tolist()[:2] == [1.0, 2.0]
-    assert torch.equal(torch.rand(3), want)
-    for held, kept in zip(adam(policy).state.values(), fresh.state.values()):
-        assert held.keys() == kept.keys() and all(torch.equal(held[k], kept[k]) for k in held)
-
-
-def test_a_full_disk_leaves_the_older_checkpoints_and_no_rubbish(policy, tokenizer, tmp_path, monkeypatch):
-    old = save(policy, tokenizer, tmp_path, 1, keep=1)
-
-    def full(*args):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    for broken in ("flush", "torch"):
-        with monkeypatch.context() as patch:
-            patch.setattr(*((parallel, "flush", full) if broken == "flush" else (torch, "save", full)))
-            with pytest.raises(OSError, match="No space"):
-                save(policy, tokenizer, tmp_path, 2, keep=1)
-        assert [p.name for p in tmp_path.iterdir()] == [old.name]
-    assert load_state(old, policy, torch.optim.AdamW(policy.parameters()), WORLD)["step"] == 1
-
-
-def test_weights_that_cannot_be_written_are_an_os_error_that_tells_the_space_left(policy, tokenizer, tmp_path):
-    from safetensors import SafetensorError  # not an OSError
-
-    def full(folder, **options):
-        raise SafetensorError("I/O error: No space left on device")
-
-    policy.lm.save_pretrained = full
-    with pytest.raises(OSError, match="checkpoint-2 cannot be written, .* MiB are free there: .*No space left"):
-        save(policy, tokenizer, tmp_path, 2)
-    assert not list(tmp_path.iterdir())
-
-
-def test_what_a_killed_save_left_is_no_checkpoint_and_is_cleaned(policy, tokenizer, tmp_path):
-    save(policy, tokenizer, tmp_path, 3)
-    (tmp_path / ".checkpoint-torn").mkdir()
-    (tmp_path / "checkpoint-9x").mkdir()
-    assert [step for step, _ in checkpoints(tmp_path)] == [3]
-    clean(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-3", "checkpoint-9x"]
-
-
-def test_a_kill_while_an_old_checkpoint_is_removed_leaves_no_half_of_it(policy, tokenizer, tmp_path, monkeypatch):
-    save(policy, tokenizer, tmp_path, 1)
-
-    def killed(folder, **options):
-        (folder / "config.json").unlink(missing_ok=True)
-        raise SystemExit
-
-    with monkeypatch.context() as patch:
-        patch.setattr(parallel.shutil, "rmtree", killed)
-        with pytest.raises(SystemExit):
-            save(policy, tokenizer, tmp_path, 2, keep=1)
-    assert [step for step, _ in checkpoints(tmp_path)] == [2]
-    clean(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
-
-
-def test_a_kill_while_a_file_is_rewritten_leaves_its_old_text(tmp_path, monkeypatch):
-    path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n{"step": 2}\n')
-
-    def killed(path):
-        raise SystemExit
-
-    with monkeypatch.context() as patch:
-        patch.setattr(parallel, "flush", killed)
-        with pytest.raises(SystemExit):
-            parallel.cut_log(path, 1)
-    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
-    parallel.cut_log(path, 1)
-    assert path.read_text() == '{"step": 1}\n'
+    def gather(self, items):
+        others = self.answers.pop(0)
+        others.insert(self.rank, items)
+        return [item for part in others for item in part]
 
 
 def test_one_process_is_a_world_of_its_own(capsys):
@@ -113,4 +31,83 @@ def test_one_process_is_a_world_of_its_own(capsys):
     world.close()
     world.say("said once")
     parallel.World(1, 2, world.device).say("not said")
-    assert capsys.readouterr().out == "said once\n"
+    assert capsys.readouterr().out == "said once\n" and World(1, 2, CPU).quiet is True
+
+
+def test_known_means_leave_the_undefined_out_and_count_it():
+    metrics = {"er": torch.tensor([1.0, 3.0]), "erv": torch.tensor([math.nan, 4.0]), "era": torch.full((2,), math.nan)}
+    means, undefined = World(0, 1, CPU).known_means(metrics)
+    assert means["er"] == 2.0 and means["erv"] == 4.0 and math.isnan(means["era"])
+    assert undefined == {"er": 0, "erv": 1, "era": 2}
+
+
+def test_sums_and_means_of_one_process_are_its_numbers_and_none_stays_none():
+    world = World(0, 1, CPU)
+    assert world.sums({"a": torch.tensor(2), "b": 0.5}) == {"a": 2.0, "b": 0.5}
+    assert world.means({"a": 2, "b": None}) == {"a": 2.0, "b": None}
+
+
+def test_a_process_with_fewer_parts_repeats_its_last_one_and_says_so():
+    world = Among(0, 2, CPU, [[[3]]])
+    assert list(world.equally_often(["x", "y"])) == [("x", True), ("y", True), ("y", False)]
+    assert list(World(0, 1, CPU).equally_often(["x", "y"])) == [("x", True), ("y", True)]
+
+
+@pytest.mark.parametrize("answers, message", [
+    ([("same", "no file")], "no file .rank 1."), ([("other", None)], "rank 1 sees other data than rank 0: other"),
+])  # fmt: skip
+def test_processes_that_do_not_agree_end_with_one_reason(answers, message):
+    with pytest.raises(ValueError, match=message):
+        Among(0, 2, CPU, [[answers]]).agree("data", "same")
+    Among(0, 2, CPU, [[[("same", None)]]]).agree("data", "same")
+    with pytest.raises(ValueError, match="^broken$"):
+        World(0, 1, CPU).agree("data", 1, "broken")
+
+
+@pytest.mark.parametrize("prompts, mini_batches, size", [(8, 2, 2), (12, 3, 2), (6, 1, 3), (4, 4, 1)])
+def test_the_places_of_all_processes_are_all_places_and_each_mini_batch_is_shared_equally(prompts, mini_batches, size):
+    places = [World(rank, size, CPU).own_places(prompts, mini_batches) for rank in range(size)]
+    assert sorted(place for own in places for place in own) == list(range(prompts))
+    for own in places:
+        share = prompts // mini_batches // size
+        for m in range(mini_batches):  # the m-th share lies in the m-th mini-batch of the whole
+            assert {place // (prompts // mini_batches) for place in own[m * share : (m + 1) * share]} == {m}
+
+
+def test_other_responses_get_each_others_metrics_as_a_whole_and_every_one_is_dealt_out_once():
+    metrics = {"er": torch.arange(8.0), "erv": 10 + torch.arange(8.0)}
+    dealt = World(0, 1, CPU).of_other_responses(metrics, places=[0, 1], group=4, seed=3)
+    assert sorted(dealt["er"].tolist()) == metrics["er"].tolist() and dealt["er"].tolist() != metrics["er"].tolist()
+    assert torch.equal(dealt["erv"], dealt["er"] + 10)  # a response's metrics stay together
+
+
+def test_metrics_are_dealt_out_alike_by_one_process_and_by_two():
+    er = torch.arange(8.0)
+    whole = World(0, 1, CPU).of_other_responses({"er": er}, [0, 1, 2, 3], 2, seed=3)["er"]
+    for rank in (0, 1):
+        own, other = ([0, 2], [1, 3]) if rank == 0 else ([1, 3], [0, 2])
+        answer = [(place, er[2 * place : 2 * place + 2, None]) for place in other]
+        mine = torch.cat([er[2 * place : 2 * place + 2] for place in own])
+        world = Among(rank, 2, CPU, [[answer]])
+        dealt = world.of_other_responses({"er": mine}, own, 2, seed=3)["er"]
+        assert torch.equal(dealt, torch.cat([whole[2 * place : 2 * place + 2] for place in own]))
+
+
+def test_batches_walk_through_all_of_the_data_in_a_new_order_each_epoch():
+    data = list(range(10))
+    walk = [p for step in range(8) for p in batch_of(data, step, 5, seed=3)]
+    epochs = [walk[i : i + 10] for i in range(0, 40, 10)]
+    assert all(sorted(e) == data for e in epochs) and len({tuple(e) for e in epochs}) == 4
+    assert batch_of(data, 5, 5, 3) == walk[25:30] and batch_of(data, 0, 5, 4) != walk[:5]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_runs_in_the_background_gives_its_result_or_raises_its_error(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert in_background(CPU, divmod, 7, 2)() == (3, 1)
+        with pytest.raises(ZeroDivisionError):
+            in_background(CPU, divmod, 7, 0)()
+    finally:
+        torch.set_num_threads(before)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from conftest import ROOT
 
+from engine.config import TrainConfig, complete_train, parse, parse_eval
+
 README = (ROOT / "README.md").read_text()
 BLOCKS = [block.replace("\\\n", " ") for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)]
 COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
@@ -31,18 +33,9 @@ def test_every_command_names_a_file_and_options_that_exist(command, monkeypatch)
         name, options = words[script], words[script + 1 :]
         assert (ROOT / name).exists()
         if name == "train.py":
-            from transformers import HfArgumentParser
-
-            import train
-
-            config, rest = HfArgumentParser(train.Config).parse_args_into_dataclasses(options, True)
-            assert not rest and train.fill(config)
+            assert complete_train(parse(TrainConfig, "", options))
         elif name == "eval.py":
-            from transformers import HfArgumentParser
-
-            import eval as evaluation
-
-            assert not HfArgumentParser(evaluation.Config).parse_args_into_dataclasses(options, True)[1]
+            assert parse_eval(options)
         else:
             module = __import__(name.removesuffix(".py").removeprefix("studies/"))
             assert module.parse(options) if options else module.main  # without options there is nothing to misspell
@@ -59,13 +52,13 @@ def test_every_function_and_test_that_the_readme_names_exists():
 
 def worked_response(folder=ROOT / "toy_base"):
     """The lines of the README's example: from the text of a response to its shaped advantage."""
-    from engine.parallel import load_model
-    from rank import prefix_effective_rank, rank_metrics
+    from engine.models import load_model
+    from rank import prefix_ranks, rank_metrics
     from rollout import Policy
-    from shaping import deviations, dual_channel, shape_advantages
+    from shaping import deviation, shape_advantages
 
     question, response = "(((7*5)-7)+8)*2=?", "7*5=35\n35-7=28\n28+8=36\n36*2=72\n\\boxed{72}"
-    stride, A, mu = 4, 1.620, (18.2, 5.0, 0.65)
+    stride, A, mu = 4, 1.620, {"er": 18.2, "erv": 5.0, "era": 0.65}
     model, tokenizer = load_model(str(folder), torch.device("cpu"))
     prompt, answer = tokenizer.encode(question), [*tokenizer.encode(response), tokenizer.eos_token_id]
     ids = torch.tensor([prompt + answer])
@@ -73,8 +66,8 @@ def worked_response(folder=ROOT / "toy_base"):
         _, _, z = Policy(model.eval())(ids, torch.ones_like(ids), targets=ids[:, len(prompt) :])  # [1, T, D]
     metrics = rank_metrics(z, torch.ones(z.shape[:2], dtype=torch.bool), stride)
     n = range(stride + 1, len(answer) + 1, stride)
-    m = prefix_effective_rank(z[0], n)
-    er, erv, era = (x.item() for x in metrics)
+    m = prefix_ranks(z[0], stride)
+    er, erv, era = (x.item() for x in metrics.values())
     assert er == pytest.approx(m[-1].item())  # here the last prefix is the whole response
 
     lines = ["| j | states | new text | m_j | delta_j |", "|---|---|---|---|---|"]
@@ -82,9 +75,11 @@ def worked_response(folder=ROOT / "toy_base"):
         new = tokenizer.decode(answer[max(0, end - stride) if j else 0 : end]).replace("\n", " ↵ ")
         delta = f"{m[j] - m[:j].mean():.2f}" if j else ""
         lines.append(f"| {j + 1} | {end} | `{new.strip()}` | {m[j]:.2f} | {delta} |")
-    d = [x.item() for x in deviations(metrics, mu)[:, 0]]
-    phi, beta = (x.item() for x in dual_channel(metrics, mu))
-    shaped = shape_advantages(torch.tensor([A]), metrics, mu)[0].item()
+    d = [deviation(metrics[name], mu[name]).item() for name in mu]
+    large = torch.tensor([9.0], dtype=torch.float64)  # an advantage that cuts nothing off: the bonus is Phi
+    phi = (shape_advantages(large, metrics, mu)[0] - large).item()
+    shaped, stats = shape_advantages(torch.tensor([A]), metrics, mu)
+    shaped, beta = shaped.item(), stats["beta"]
     words = (
         f"So ER = {er:.2f}, ERV = {erv:.2f} and ERA = {era:.3f}. Against running means of 18.2, 5.0 and 0.65 these are "
         f"deviations of {d[0]:+.3f}, {d[1]:+.3f} and {d[2]:+.3f}; beta = {beta:.3f}, Phi = {phi:.3f}, which is below "

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.parallel import World, check_memory
+from engine.models import check_memory
+from engine.parallel import World
 
 ROOT = Path(__file__).resolve().parent.parent
 

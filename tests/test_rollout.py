@@ -2,7 +2,9 @@ import pytest
 import torch
 
 import toy
-from rollout import Policy, check_head, generate, inverse_cdf, micro_batches, sample_seed, score, uniforms
+from engine.batch import runs_of_similar_length, sample_seed, uniforms
+from engine.models import check_head
+from rollout import Policy, generate, inverse_cdf, score, score_logprobs
 
 
 @pytest.fixture
@@ -109,23 +111,49 @@ def test_seeds_depend_on_every_part_of_their_key():
     assert sample_seed(1, 11) != sample_seed(11, 1) and 0 <= sample_seed(1) < 2**63
 
 
-def test_micro_batches_hold_every_row_once_and_keep_to_the_budget(policy, tokenizer, prompts):
-    r = sample(policy, tokenizer, prompts)
+def test_micro_batches_hold_every_row_once_with_all_that_belongs_to_it_and_keep_to_the_budget(policy, tokenizer, prompts):
+    r = sample(policy, tokenizer, prompts, keep_states=True)
+    r.advantages = torch.randn(r.mask.shape)
     rows = torch.randperm(len(r.mask), generator=torch.Generator().manual_seed(0))[:-3]
-    seen, budget = [], 300
-    for chosen, part in micro_batches(r, rows, budget):
+    found, budget = [], 300
+    for chosen, part in r.micro_batches(budget, rows):
         assert part.ids.numel() <= budget or len(chosen) == 1
-        seen += chosen.tolist()
+        assert part.states is None and part.old_logprobs is None  # too large to copy; not there
+        found += chosen.tolist()
         for i, row in enumerate(chosen.tolist()):
             assert part.responses[i][part.mask[i]].tolist() == r.responses[row][r.mask[row]].tolist()
             assert part.ids[i][part.attention[i] == 1].tolist() == r.ids[row][r.attention[row] == 1].tolist()
-    assert sorted(seen) == sorted(rows.tolist())
+            assert part.finished[i] == r.finished[row]
+            for name in ("logprobs", "entropy", "advantages"):
+                assert torch.equal(getattr(part, name)[i][part.mask[i]], getattr(r, name)[row][r.mask[row]])
+    assert sorted(found) == sorted(rows.tolist())
+    assert sorted(i for chosen, _ in r.micro_batches(budget) for i in chosen.tolist()) == list(range(len(r.mask)))
+
+
+@pytest.mark.parametrize("budget", [1, 7, 20, 21, 1000])
+def test_runs_of_similar_length_are_as_long_as_the_budget_allows(budget):
+    g = torch.Generator().manual_seed(0)
+    prompts, responses = torch.randint(1, 9, (2, 30), generator=g).tolist()
+    runs = runs_of_similar_length(prompts, responses, budget)
+    padded = lambda run: (max(prompts[i] for i in run) + max(responses[i] for i in run)) * len(run)
+    assert sorted(i for run in runs for i in run) == list(range(30))
+    assert all(padded(run) <= budget or len(run) == 1 for run in runs)
+    for run, following in zip(runs, runs[1:]):
+        assert padded([*run, following[0]]) > budget  # one more would not have fitted
+    lengths = [prompts[i] + responses[i] for run in runs for i in run]
+    assert lengths == sorted(lengths)
 
 
 def test_micro_batching_does_not_change_scores(policy, tokenizer, prompts):
     r = sample(policy, tokenizer, prompts)
     for one, other in zip(score(policy, r, max_tokens=10**9), score(policy, r, max_tokens=1)):
         torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-5)
+
+
+def test_score_logprobs_are_those_of_score(policy, tokenizer, prompts):
+    r = sample(policy, tokenizer, prompts)
+    want = score(policy, r, temperature=0.7, max_tokens=300)[0]
+    assert torch.equal(score_logprobs(policy, r, temperature=0.7, max_tokens=300), want)
 
 
 def test_a_model_that_changes_its_logits_in_an_unknown_way_is_refused(policy):

@@ -1,24 +1,25 @@
 """The studies: what they claim as identities, how they count, and that they run and resume."""
 
 import doctest
+import importlib.util
 import json
+import math
 import shlex
 import sys
 
+import ablation
+import ablation_table
+import decoupling
+import plot
 import pytest
+import release
+import reorder
 import torch
 from conftest import ROOT
 
+import train
 from rank import effective_rank, rank_metrics
-
-sys.path.insert(0, str(ROOT / "studies"))
-
-import ablation  # noqa: E402
-import ablation_table  # noqa: E402
-import decoupling  # noqa: E402
-import plot  # noqa: E402
-import release  # noqa: E402
-import reorder  # noqa: E402
+from shaping import MODES, deviation, shape_advantages
 
 
 @pytest.mark.parametrize("module", [plot, ablation_table], ids=lambda m: m.__name__)
@@ -32,7 +33,7 @@ def test_examples_in_docstrings_run(module):
 def test_er_does_not_depend_on_the_order_of_the_states_and_erv_and_era_do():
     z = torch.randn(50, 12, generator=torch.Generator().manual_seed(0)).cumsum(0)
     index = reorder.orders(z, random=10)  # [16, 50]
-    er, erv, era = rank_metrics(z[index], torch.ones(index.shape, dtype=torch.bool), stride=4)
+    er, erv, era = rank_metrics(z[index], torch.ones(index.shape, dtype=torch.bool), stride=4).values()
     assert torch.equal(index.sort(1).values, torch.arange(50).expand(16, 50))  # each order is a permutation
     torch.testing.assert_close(er, er[:1].expand_as(er), rtol=1e-9, atol=0)
     assert erv.unique().numel() == era.unique().numel() == 16
@@ -73,6 +74,31 @@ def test_table_marks_intervals_that_exclude_zero():
     text = ablation_table.markdown("default", {"base": record([], levels, levels), "runs": runs})
     assert "| none | 50.0 [50.0, 50.0] |" in text and "+2.10 [+1.85, +2.35]* |" in text
     assert "1 of these 10 intervals exclude 0" in text
+
+
+def test_the_arms_are_the_modes_of_shaping_and_one_that_can_only_be_shown(tmp_path, monkeypatch, capsys):
+    assert sorted(ablation.parse([])[2]) == sorted(MODES)
+    with pytest.raises(SystemExit):
+        ablation.parse(["--arms", "release"])
+    assert "choose from" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    kept = {"base": record([], {"a": 0.1}, {"a": 0.2}), "runs": {"none/0": record([0.5], {"a": 0.3}, {"a": 0.4})}}
+    for arm, shown in (("verl", False), ("release", True)):
+        kept["runs"][f"{arm}/0"] = record([0.6], {"a": 0.3}, {"a": 0.4})
+        (tmp_path / "ablation-default.json").write_text(json.dumps(kept))
+        ablation_table.report(tmp_path, ["default"])
+        text = (tmp_path / "ablation.md").read_text()
+        assert f"| {arm} - none | +10.0 " in text
+        assert ("cannot be run any more" in " ".join(text.split())) == shown
+
+
+def test_the_published_tables_are_those_of_the_published_results(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    results = ROOT / "studies/results"
+    for name in ablation.TRAIN:
+        (tmp_path / f"ablation-{name}.json").write_text((results / f"ablation-{name}.json").read_text())
+    ablation_table.report(tmp_path, list(ablation.TRAIN))
+    assert (tmp_path / "ablation.md").read_text() == (results / "ablation.md").read_text()
 
 
 def test_ablation_resumes_with_what_is_missing(tmp_path, monkeypatch, capsys):
@@ -138,6 +164,11 @@ def test_runs_that_differ_in_the_seed_alone_are_grouped(tmp_path):
     ]  # fmt: skip
 
 
+def test_options_that_a_resumed_run_may_change_make_no_other_configuration(tmp_path):
+    runs = [write_run(tmp_path / str(keep), [0.1], keep=keep, save_every=keep, threads=keep) for keep in (1, 2)]
+    assert [len(grouped) for grouped in plot.group(runs).values()] == [2]
+
+
 def test_plot_draws_or_says_what_is_missing(tmp_path, monkeypatch):
     write_run(tmp_path / "a", [0.1, 0.5])
     with pytest.raises(SystemExit, match="has no config.json"):
@@ -151,7 +182,58 @@ def test_plot_draws_or_says_what_is_missing(tmp_path, monkeypatch):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
-# release: precision
+# release: each choice, by hand
+
+
+def test_release_puts_the_bonus_on_the_last_token():
+    mask = torch.tensor([[1, 1, 1], [1, 0, 0]]).bool()
+    assert release.on_last_token(torch.tensor([0.5, 0.25]), mask).tolist() == [[0, 0, 0.5], [0.25, 0, 0]]
+
+
+def test_release_adds_the_signed_bonus_to_the_reward():
+    R, Phi = torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.tensor([-0.4, 0.9, 0.1, -0.1])
+    # R + Phi = 0.6, 0.9 and 0.1, -0.1: each pair lies 1 / sqrt(2) of its std to both sides of its mean
+    side = math.sqrt(0.5)
+    shaped = release.in_the_reward(R, Phi, group=2)
+    torch.testing.assert_close(shaped, torch.tensor([-side, side, side, -side]), rtol=0, atol=1e-4)
+
+
+def test_the_signed_bonus_is_that_of_the_equations_before_it_is_clipped():
+    metrics = {"er": torch.tensor([12.0, 7.0]), "erv": torch.tensor([3.0, 1.0]), "era": torch.tensor([1.5, 1.0])}
+    mu = {"er": 10.0, "erv": 2.0, "era": 1.0}
+    Phi = release.signed_bonus(metrics, mu)
+    large = torch.full((2,), 9.0, dtype=torch.float64)
+    shaped, _ = shape_advantages(large, metrics, mu)
+    torch.testing.assert_close(Phi.clamp(min=0), shaped - large)
+    # The second has d = -0.3, -0.5, 0, so beta = 1/2
+    assert Phi[1].item() == pytest.approx((math.tanh(-0.3) + math.tanh(-0.5)) / 2)
+
+
+def test_release_gives_a_response_the_states_of_others():
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]]).bool()
+    # Group 0 is whole for two tokens, group 1 for one; then row i serves both responses of group i
+    assert release.of_other_responses(mask, group=2).tolist() == [[0, 0, 0], [1, 1, 0], [1, 1, 1], [2, 1, 1]]
+
+
+def test_with_12_prompts_of_4_responses_4_of_48_get_their_own_states():
+    rows = release.of_other_responses(torch.ones(48, 1, dtype=torch.bool), group=4)[:, 0]
+    assert (rows == torch.arange(48)).nonzero()[:, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_releases_running_means_start_at_zero_and_lag():
+    means = [{"er": 10.0}, {"er": 20.0}, {"er": 30.0}, {"er": 40.0}]
+    none, *mus = release.lagging_means(means)
+    assert none is None
+    assert [mu["er"] for mu in mus] == pytest.approx([0.0, 0.3 * 10, 0.7 * 3 + 0.3 * 20])
+    assert deviation(torch.tensor([10.0]), mus[0]["er"]).item() == 5  # as large as the clamp lets it be
+
+
+def test_release_takes_an_undefined_metric_for_a_strong_deviation():
+    metrics = {"era": torch.tensor([2.0, math.nan])}
+    zeros = release.undefined_as_zero(metrics)["era"]
+    assert zeros.tolist() == [2, 0]
+    assert deviation(zeros, 2.0).tolist() == pytest.approx([0, -1])
+    assert deviation(metrics["era"], 2.0).tolist() == [0, 0]
 
 
 def test_float32_gram_matrix_is_worse_than_float64():
@@ -163,11 +245,46 @@ def test_float32_gram_matrix_is_worse_than_float64():
     exact = torch.special.entr(p).sum().exp()
     z = u * sigma + 3.0  # off the origin; ER is known
     assert (effective_rank(z) / exact - 1).abs() < 1e-9
-    assert abs(release.float32_rank(z.float() @ z.float().T) / exact - 1) > 1e-3
+    assert (release.float32_rank(z.float() @ z.float().T) / exact - 1).abs() > 1e-3
     mask = torch.ones(1, 101, dtype=torch.bool)
-    low, right = release.float32_metrics(z[None], mask, 10), rank_metrics(z[None], mask, 10)
-    assert all(abs(a / b - 1) > 1e-4 for a, b in zip(low, right))
-    assert abs(low.er / right.er - 1) < 0.01  # yet the same quantity
+    low, right = release.float32_metrics(z[None], mask, 10, window=101), rank_metrics(z[None], mask, 10)
+    for name in right:
+        assert (low[name] / right[name] - 1).abs() > 1e-4
+    assert (low["er"] / right["er"] - 1).abs() < 0.01  # yet the same quantity
+
+
+def test_float32_metrics_are_the_metrics_where_rounding_does_not_hurt():
+    z = torch.eye(12)[None] * 4  # of the last 7 states, prefixes of 3, 5 and 7 have ranks 2, 4 and 6
+    mask = torch.ones(1, 12, dtype=torch.bool)
+    found = release.float32_metrics(z, mask, stride=2, window=7)
+    assert {name: value.item() for name, value in found.items()} == pytest.approx(
+        {"er": 11, "erv": 2.5, "era": 1}, rel=1e-5
+    )
+    mask[:, 5:] = False  # two prefixes: no acceleration
+    assert release.float32_metrics(z, mask, stride=2, window=7)["era"].isnan()
+
+
+# trl: our side of the comparison
+
+
+def test_our_side_learns_from_the_reward_that_trl_has(tmp_path, monkeypatch):
+    place = importlib.util.spec_from_file_location("trl_study", ROOT / "studies/trl.py")  # `trl` is the library
+    trl_study = importlib.util.module_from_spec(place)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    place.loader.exec_module(trl_study)
+    asked = []
+
+    def reward(text):
+        asked.append(text)
+        return 0.0
+
+    monkeypatch.setattr(train, "verify", train.verify)  # `ours` replaces it for good
+    monkeypatch.setattr(trl_study, "reward", reward)
+    monkeypatch.setattr(trl_study, "PROMPTS", 2)
+    trl_study.make_model(tmp_path, "full", width=64, layers=1)
+    tokens, clocks, before = trl_study.ours(tmp_path, "full", 1, 1)
+    assert tokens == [2 * trl_study.GROUP * 64] and len(asked) == 2 * trl_study.GROUP
+    assert len(clocks) == 2 and before > 0
 
 
 # decoupling: correlations, and the whole at small size

@@ -71,7 +71,9 @@ def test_the_shipped_base_has_something_to_learn_and_a_way_to_find_it(tokenizer)
 
     from engine.data import load_benchmark
     from eval import Protocol, evaluate, summarise
-    from engine.parallel import checkpoint_template, load_model, stop_ids
+    from engine.checkpoints import checkpoint_template
+    from engine.models import load_model
+    from engine.prompts import stop_ids
     from rollout import Policy
 
     assert sum(f.stat().st_size for f in toy.BASE.iterdir()) < 800_000

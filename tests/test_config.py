@@ -1,0 +1,98 @@
+"""Options: their bounds, their recipes, and the command line that they make."""
+
+import math
+from dataclasses import fields
+
+import pytest
+
+from engine.config import EvalConfig, TrainConfig, check, complete_eval, complete_train, may_change, parse, parse_eval
+
+BOUNDED = [
+    (kind, option.name, option.metadata)
+    for kind in (TrainConfig, EvalConfig) for option in fields(kind)
+    if any(option.metadata[bound] is not None for bound in ("least", "above", "most"))
+]  # fmt: skip
+
+
+def parsed(*words):
+    return parse(TrainConfig, "words", list(words))
+
+
+@pytest.mark.parametrize("kind, name, about", BOUNDED, ids=[f"{kind.__name__} {name}" for kind, name, _ in BOUNDED])
+def test_each_bound_lets_its_edge_pass_or_not_and_refuses_what_lies_beyond_and_nan(kind, name, about):
+    def refused(value):
+        try:
+            check(kind(**{name: value}))
+        except ValueError as error:
+            assert f"--{name} {value} must be" in str(error)
+            return True
+        return False
+
+    tiny = 1e-9
+    if about["least"] is not None:
+        assert not refused(about["least"]) and refused(about["least"] - tiny)
+    if about["above"] is not None:
+        assert refused(about["above"]) and not refused(about["above"] + tiny)
+    if about["most"] is not None:
+        assert not refused(about["most"]) and refused(about["most"] + tiny)
+    assert refused(math.nan)
+
+
+def test_every_bound_usual_range_and_meaning_is_in_the_help(capsys):
+    with pytest.raises(SystemExit):
+        parsed("--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    for option in fields(TrainConfig):
+        assert f"--{option.name}" in shown and " ".join(option.metadata["help"].split()) in shown
+    assert "bonus at most |A| / kappa; usually 2; above 1" in shown
+
+
+def test_options_that_are_left_out_take_the_recipe_of_the_task_and_those_that_are_given_stay():
+    toy, own = complete_train(parsed()), complete_train(parsed("--data", "mine.jsonl", "--lr", "0.5"))
+    assert (toy.model, toy.data, toy.lr, toy.stride, toy.bench) == ("toy", "toy", 2e-4, 4, "toy")
+    assert (own.model, own.data, own.lr, own.stride, own.bench) == ("toy", "mine.jsonl", 0.5, 40, "none")
+    assert parse_eval([]).n == 8 and parse_eval(["--bench", "gsm8k"]).temperature == 0.6
+    assert parse_eval(["--samples", "3"]).n == 3
+
+
+def test_yes_and_no_can_be_said_in_three_ways():
+    assert parsed("--mask_truncated").mask_truncated and not parsed("--mask_truncated", "no").mask_truncated
+    assert not parsed("--no_scale_std").scale_std and not parsed("--scale_std", "false").scale_std
+    assert parsed("--scale_std").scale_std and parsed("--scale_std", "1").scale_std
+
+
+@pytest.mark.parametrize("words", [["--scale_std", "maybe"], ["--lr", "fast"], ["--shaping", "verll"], ["--shap", "er"]])
+def test_a_word_that_cannot_be_read_ends_the_program_with_the_choices(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parsed(*words)
+    assert ended.value.code == 2 and "--mini_batches" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options, message", [
+    (dict(temperature=0.0), "greedy responses of a group"),
+    (dict(prompts=6, mini_batches=4), "--prompts 6 does not divide by --mini_batches 4 x 1 processes = 4"),
+    (dict(window=7), "--window 7 must hold two strides of 4"),
+    (dict(normalise="tokens"), "choose one of token, sequence, constant"),
+])  # fmt: skip
+def test_options_that_do_not_go_together_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        complete_train(TrainConfig(**options))
+
+
+def test_a_window_of_two_strides_is_enough():
+    assert complete_train(TrainConfig(window=8)).window == 8
+
+
+@pytest.mark.parametrize("options, message", [
+    (dict(compare=["a"]), "--compare a: give two evaluation folders"), (dict(resume=True), "--resume needs --out"),
+])  # fmt: skip
+def test_an_evaluation_that_cannot_work_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        complete_eval(EvalConfig(**options))
+
+
+def test_what_a_resumed_run_may_change_is_what_changes_no_result():
+    assert may_change(TrainConfig) == {
+        "steps", "eval_every", "save_every", "keep", "resume", "out", "micro_tokens", "recompute", "threads",
+        "bench_dir",
+    }  # fmt: skip

@@ -1,0 +1,116 @@
+"""Prompts as text: a tokenizer of single characters shows what each template puts around a question."""
+
+from types import SimpleNamespace
+
+import pytest
+import transformers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+
+from engine.prompts import TEMPLATES, render, stop_ids
+
+CHATML = ["<|im_start|>", "<|im_end|>"]
+MESSAGE = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+           "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+
+
+def tokenizer_of_characters(around=None, special=(), chat_template=None):
+    """A tokenizer of single characters; `around` is what it puts around a text by default, such as "<s> $A </s>"."""
+    characters = [chr(code) for code in [10, *range(32, 127)]]
+    model = models.WordLevel({token: index for index, token in enumerate(["<unk>", *characters])}, unk_token="<unk>")
+    fast = Tokenizer(model)
+    fast.pre_tokenizer, fast.decoder = pre_tokenizers.Split(Regex("[\\s\\S]"), "isolated"), decoders.Fuse()
+    fast.add_special_tokens(["<s>", "</s>", *special])
+    if around:
+        marks = [(mark, fast.token_to_id(mark)) for mark in ("<s>", "</s>")]
+        fast.post_processor = processors.TemplateProcessing(single=around, special_tokens=marks)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=fast, unk_token="<unk>", bos_token="<s>",
+                                                eos_token="</s>", chat_template=chat_template)
+
+
+QUESTION = "What is \\frac{1}{2} of {x}?"
+TEXTS = {
+    "qwen-boxed": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n" + QUESTION
+                  + "\nPlease reason step by step, and put your final answer within \\boxed{}.<|im_end|>\n"
+                    "<|im_start|>assistant\n",
+    "abel": "Question:\n" + QUESTION + "\nAnswer:\nLet's think step by step.\n",
+    "plain": QUESTION,
+}
+
+
+@pytest.mark.parametrize("template", TEXTS)
+def test_template_is_its_text_around_the_question(template):
+    tokenizer = tokenizer_of_characters()
+    assert tokenizer.decode(render(tokenizer, QUESTION, template)) == TEXTS[template]
+
+
+@pytest.mark.parametrize("template", TEXTS)
+@pytest.mark.parametrize("around, expected", [("$A", ""), ("<s> $A", "<s>"), ("<s> $A </s>", "<s>"), ("$A </s>", ""),
+                                              ("</s> $A </s> </s>", "</s>")])
+def test_default_special_tokens_stay_in_front_and_go_at_the_end(around, expected, template):
+    tokenizer = tokenizer_of_characters(around)
+    assert tokenizer.decode(render(tokenizer, QUESTION, template)) == expected + TEXTS[template]
+
+
+def test_chatml_markers_are_single_tokens_where_the_vocabulary_has_them():
+    with_markers, without = tokenizer_of_characters(special=CHATML), tokenizer_of_characters()
+    start, end = with_markers.convert_tokens_to_ids(CHATML)
+    ids = render(with_markers, QUESTION, "qwen-boxed")
+    assert ids.count(start) == 3 and ids.count(end) == 2 and ids[0] == start
+    assert with_markers.decode(ids) == TEXTS["qwen-boxed"]
+    assert len(render(without, QUESTION, "qwen-boxed")) == len(TEXTS["qwen-boxed"])
+
+
+def test_a_question_that_ends_in_a_special_token_keeps_it():
+    tokenizer = tokenizer_of_characters("<s> $A </s>", special=CHATML)
+    assert tokenizer.decode(render(tokenizer, "a<|im_end|>", "plain")) == "<s>a<|im_end|>"
+
+
+def test_chat_is_the_tokenizers_own_template_up_to_the_response():
+    tokenizer = tokenizer_of_characters("<s> $A </s>", CHATML, MESSAGE)
+    ids = render(tokenizer, QUESTION, "chat")
+    assert all(isinstance(token, int) for token in ids)
+    assert tokenizer.decode(ids) == (
+        "<|im_start|>user\n" + QUESTION + "\nPlease reason step by step, and put your final answer within \\boxed{}."
+        "<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_chat_without_a_chat_template_names_the_alternatives():
+    with pytest.raises(ValueError, match="no chat template.*qwen-boxed, abel or plain"):
+        render(tokenizer_of_characters(), QUESTION, "chat")
+
+
+def test_unknown_template_names_the_choices():
+    with pytest.raises(ValueError, match="'qwen'.*chat, qwen-boxed, abel, plain"):
+        render(tokenizer_of_characters(), QUESTION, "qwen")
+
+
+def test_long_questions_are_not_cut():
+    tokenizer = tokenizer_of_characters("<s> $A")
+    tokenizer.model_max_length = 16
+    tokenizer.backend_tokenizer.enable_truncation(16)
+    for template in ("plain", "abel", "qwen-boxed"):
+        ids = render(tokenizer, "x" * 5000, template)
+        assert ids.count(tokenizer.convert_tokens_to_ids("x")) >= 5000
+
+
+def test_every_template_has_a_text_here():
+    assert {*TEXTS, "chat"} == set(TEMPLATES)
+
+
+# What ends a response
+
+
+def model_with(eos):
+    return SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=eos), name_or_path="some/model")
+
+
+@pytest.mark.parametrize("own, tokenizers, ids", [
+    (5, 5, {5}), (5, 7, {5, 7}), ([5, 6], 7, {5, 6, 7}), ([5, 6], None, {5, 6}), (None, 0, {0}), (0, None, {0}),
+])  # fmt: skip
+def test_a_response_ends_with_the_ids_of_the_generation_config_and_of_the_tokenizer(own, tokenizers, ids):
+    assert stop_ids(model_with(own), SimpleNamespace(eos_token_id=tokenizers)) == ids
+
+
+def test_a_model_without_any_end_token_is_refused():
+    with pytest.raises(ValueError, match="some/model.*names an end token"):
+        stop_ids(model_with(None), SimpleNamespace(eos_token_id=None))

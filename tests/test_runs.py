@@ -1,0 +1,81 @@
+"""Logs that are cut short, command lines that would mix runs, and phases of a step."""
+
+import json
+
+import pytest
+
+from engine import runs
+from engine.runs import Clock, choose, cut_log, read_lines, read_metrics
+
+
+def test_a_kill_while_a_file_is_rewritten_leaves_its_old_text(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n')
+
+    def killed(path):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "flush", killed)
+        with pytest.raises(SystemExit):
+            cut_log(path, 1)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+    cut_log(path, 1)
+    assert path.read_text() == '{"step": 1}\n'
+
+
+def test_a_torn_last_line_and_a_missing_log_are_no_lines(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert read_lines(path) == []
+    path.write_text('{"step": 1, "seconds": {}, "step_seconds": 2.0, "reward": 0.5}\n{"step": 2, "rew')
+    assert [line["step"] for line in read_lines(path)] == [1]
+    assert read_metrics(tmp_path, times=False) == [{"step": 1, "reward": 0.5}]
+    assert read_metrics(tmp_path)[0]["step_seconds"] == 2.0
+
+
+def test_laps_of_the_same_phase_add_up_and_all_together_are_the_total(monkeypatch):
+    times = iter([10.0, 11.0, 13.0, 16.0])
+    monkeypatch.setattr(runs.time, "perf_counter", lambda: next(times))
+    clock = Clock()
+    for phase in ("sample", "update", "sample"):
+        clock.lap(phase)
+    assert clock.seconds == {"sample": 4.0, "update": 2.0} and clock.total() == 6.0
+
+
+def begun(folder, **changes):
+    """A folder as a run of the default begins it, with changes to what it stores; None removes an option."""
+    config, folder, _ = choose(["--out", str(folder)])
+    folder.mkdir(parents=True)
+    stored = {**vars(config), **changes}
+    stored = {name: value for name, value in stored.items() if name not in changes or value is not None}
+    (folder / "config.json").write_text(json.dumps(stored))
+    return str(folder)
+
+
+def test_a_resumed_run_has_its_own_options_and_takes_those_that_change_no_result(tmp_path):
+    out = begun(tmp_path / "run", lr=0.001, steps=7)
+    config, folder, checkpoint = choose(["--out", out, "--resume", "--steps", "9", "--threads", "2"])
+    assert (config.lr, config.steps, config.threads, checkpoint) == (0.001, 9, 2, None) and str(folder) == out
+
+
+@pytest.mark.parametrize("options, message", [
+    (["--gain", "3"], "cannot set --gain: the run was begun by a version without that option"),
+    (["--lr", "0.5"], "cannot change lr: 0.0002 -> 0.5"),
+])  # fmt: skip
+def test_what_would_change_a_run_half_way_is_refused_in_one_sentence(tmp_path, options, message):
+    out = begun(tmp_path / "run", gain=None)  # as an older version begins it, that does not know --gain
+    assert choose(["--out", out, "--resume"])[0].gain == 2.0
+    assert choose(["--out", out, "--resume", "--gain", "2"])[0].gain == 2.0  # as it was all the time
+    with pytest.raises(ValueError, match=message) as refused:
+        choose(["--out", out, "--resume", *options])
+    assert "\n" not in str(refused.value) and "start a new run" in str(refused.value)
+
+
+@pytest.mark.parametrize("changes, message", [
+    (dict(warp=9), "with options that this one does not know: warp"),
+    (dict(shaping="release"), "--shaping release: choose one of verl"),
+])  # fmt: skip
+def test_a_run_begun_with_what_this_version_does_not_know_is_refused_in_one_sentence(tmp_path, changes, message):
+    out = begun(tmp_path / "run", **changes)
+    with pytest.raises(ValueError, match=message):
+        choose(["--out", out, "--resume"])
