@@ -27,13 +27,13 @@ from tqdm import tqdm
 
 from engine import stats
 from engine.batch import sample_seed
-from engine.checkpoints import checkpoint_template, versions
+from engine.checkpoints import checkpoint_stops, checkpoint_template, versions
 from engine.config import parse_eval
 from engine.data import list_benchmarks, load_benchmarks, paper_samples
 from engine.evaluations import Finished, begin, check_folder, compare, decisions, resolve_model, write_results
-from engine.models import check_head, load_model, model_room
+from engine.models import check_head, load_model, model_room, weights_hash
 from engine.parallel import World, leave, setup
-from engine.prompts import render, stop_ids
+from engine.prompts import render, stop_ids, stop_tokens
 from engine.stats import summarise
 from rank import METRICS, dataset_metrics, mean_states, rank_metrics
 from rollout import Policy, generate
@@ -196,19 +196,21 @@ def protocols_of(config, path, sets):
 
     # The paper asks more often where there are few problems.
     protocols = {}
-    for name, problems in sets.items():
-        n = paper_samples(name, len(problems)) if config.protocol == "paper" else plain.n
+    for name in sets:
+        n = paper_samples(name) if config.protocol == "paper" else plain.n
         if plain.temperature == 0 and n > 1:
             raise ValueError(f"--temperature 0 gives the same answer {n} times: use --n 1 or sample")
         protocols[name] = replace(plain, n=n)
     return protocols
 
 
-def load_policy(path, dtype, sets, protocols, rank_layer, device):
+def load_policy(path, dtype, sets, protocols, config, device):
     """(Policy, tokenizer, ids that end a response); ValueError for a model that a protocol cannot work with."""
     model, tokenizer = load_model(path, device, getattr(torch, dtype))
-    policy = Policy(model.eval(), rank_layer)  # eval: no dropout
-    stops = stop_ids(model, tokenizer)
+    policy = Policy(model.eval(), config.rank_layer)  # eval: no dropout
+    template = next(iter(protocols.values())).template  # the same for all
+    more = config.stop or checkpoint_stops(path)
+    stops = stop_ids(model, tokenizer, template, more)
     check_head(policy)
 
     # What would fail at the first batch fails now.
@@ -248,15 +250,16 @@ def run(config):
     world = setup(config.threads)
     protocols = protocols_of(config, path, sets)
     dtype = "bfloat16" if world.device.type == "cuda" else "float32"
-    decided = decisions(config, path, dtype, sets, protocols)
+
+    # Load the model before the folder is made: what cannot work leaves nothing behind.
+    policy, tokenizer, stops = load_policy(path, dtype, sets, protocols, config, world.device)
+    weights, ends = weights_hash(policy.lm), stop_tokens(tokenizer, stops)
+    decided = decisions(config, path, weights, ends, dtype, sets, protocols)
 
     # A folder holds one evaluation; only the same one may go on in it.
     now = time.strftime("%Y%m%d-%H%M%S")
     out = Path(config.out or f"runs/{now}-eval")
     check_folder(out, decided, config.resume)
-
-    # Load the model before the folder is made: what cannot work leaves nothing behind.
-    policy, tokenizer, stops = load_policy(path, dtype, sets, protocols, config.rank_layer, world.device)
     world.barrier()  # every process has checked the folder
     begin(out, decided)
     options = " ".join(f"{option}={value}" for option, value in decided["protocol"].items())

@@ -86,7 +86,8 @@ def token_weights(mask, normalise, tokens, responses, max_new_tokens):
 
 def k3(log_ratio):
     """K of log_ratio = l^other - l, of any shape. Its mean over tokens drawn from the policy is KL(policy || other)."""
-    return log_ratio.exp() - log_ratio - 1  # never negative, 0 where the two agree
+    # Never negative, and 0 where the two agree. As a loss, its expected gradient is that of KL(other || policy).
+    return log_ratio.exp() - log_ratio - 1
 
 
 def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2, entropy=None, entropy_coef=0.0,

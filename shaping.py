@@ -14,7 +14,7 @@ is punished less, by half at most, and never praised; where A is 0, A' is 0. Bef
 is no mu, hence no bonus. A response that is too short for a metric has NaN there: that deviation counts as 0.
 
 How it differs from the paper's release. That ships with the bonus switched off; switched on, Phi goes into the reward,
-signed and unclipped, and the running means start at zero. Here it is what the equations say (README: departures).
+signed and unclipped, and the running means start at zero. Here it is what the equations say (docs/release.md).
 
 Controls. To ask what the signal does, and not just the size of the bonus, `mode` changes one thing:
 

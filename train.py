@@ -3,7 +3,7 @@
 One training step (`train_step`), for the N = prompts x group responses of a batch:
 
     1 sample   G responses to each prompt, and the hidden states that predicted their tokens             rollout.py
-    2 verify   R = 1 where the answer is right, else 0                                                   verifier.py
+    2 verify   R = 1 where the answer is right, else 0 (or another --reward)                             verifier.py
     3 shape    ER, ERV, ERA from the states, A from R over the group; A' from both                       rank.py,
                and from the running means of ER, ERV and ERA                                       grpo.py, shaping.py
     4 update   clipped loss on A', backward, clip, step; `mini_batches` times per rollout                grpo.py
@@ -33,11 +33,13 @@ from engine.batch import sample_seed
 from engine.checkpoints import load_state
 from engine.config import TrainConfig
 from engine.data import load_benchmark, training_prompts
+from engine.describe import describe
 from engine.models import check_head, check_memory, load_model, model_room, recompute
-from engine.prompts import stop_ids
+from engine.prompts import stop_ids, stop_tokens
+from engine.rewards import REWARDS
 from engine.stats import before_after, summarise
 from eval import Protocol, evaluate
-from grpo import equal_groups, group_advantages, policy_loss, token_weights
+from grpo import group_advantages, policy_loss, token_weights
 from rank import dataset_metrics, mean_states, rank_metrics
 from rollout import Policy, Rollout, generate, score_logprobs
 from shaping import shape_advantages, update_baseline
@@ -54,6 +56,7 @@ class State:
     policy: Policy
     tokenizer: object
     problems: list  # of the training set, each with its prompt: [(Problem, token ids)]
+    data: int  # their hash: a resumed run must have the same
     stop_ids: set  # token ids that end a response
     optimizer: torch.optim.Optimizer | None = None
     reference: Policy | None = None  # the model at the start, frozen, where --kl_coef asks for it
@@ -74,7 +77,7 @@ def train_step(s):
 
     # 2. Verify: which responses are right? (Their ranks are computed meanwhile, where a core is idle.)
     measured = parallel.in_background(s.world.device, measure_states, rollout, c)
-    R = rewards(s, batch, rollout)  # [B]
+    R, right = rewards(s, batch, rollout)  # [B], [B]
     clock.lap("verify")
 
     # The loss compares with the policy before the update and, if asked to, with the first policy of all.
@@ -92,7 +95,7 @@ def train_step(s):
     )
     means, undefined = s.world.known_means(metrics)  # {name: number} each, over all processes
     s.baseline = update_baseline(s.baseline, means, c.alpha)  # for the next step: this one has been compared already
-    dataset = dataset_metrics(s.world.rows(mean_state))  # the responses themselves as a trajectory
+    dataset = dataset_metrics(s.world.by_place(mean_state, places))  # the responses themselves as a trajectory
     clock.lap("rank")
 
     # 4. Update: learn from the shaped advantages.
@@ -105,7 +108,7 @@ def train_step(s):
     clock.lap("update")
 
     # 5. Log.
-    line = {"step": s.step} | describe(s.world, rollout, R, c.group)
+    line = {"step": s.step} | describe(s.world, rollout, R, right, c.group)
     line |= s.world.means(bonus) | updated | means
     line |= {f"{name}_undefined": count for name, count in undefined.items()}
     line |= {f"dataset_{name}": value.item() for name, value in dataset.items()}
@@ -126,11 +129,14 @@ def sample(s, batch, places):
 
 
 def rewards(s, batch, rollout):
-    """1 where the verifier finds the response right, else 0: float32 [B]."""
-    golds = [problem.answer for problem, _ in batch for _ in range(s.config.group)]  # one for each response
+    """(what --reward gives for each response, 1 where the verifier finds it right and else 0): float32 [B] each."""
+    c = s.config
+    reward = REWARDS[c.reward]
+    rows = [problem for problem, _ in batch for _ in range(c.group)]  # one for each response
     texts = rollout.texts(s.tokenizer)
-    right = [verify(text, gold) for text, gold in zip(texts, golds)]
-    return torch.tensor(right, dtype=torch.float32, device=s.world.device)
+    right = [verify(text, row.answer) for text, row in zip(texts, rows)]
+    R = [reward(row.question, text, row.answer, row) for text, row in zip(texts, rows)]
+    return torch.tensor(R, device=s.world.device).float(), torch.tensor(right, device=s.world.device).float()
 
 
 def other_logprobs(s, rollout):
@@ -149,22 +155,6 @@ def measure_states(rollout, c):
     """The rank metrics {name: [B]} of the sampled responses, and their mean states [B, D]."""
     metrics = rank_metrics(rollout.states, rollout.mask, c.stride, c.window)
     return metrics, mean_states(rollout.states, rollout.mask)
-
-
-def describe(world, rollout, R, group):
-    """What a step's responses were like, over all processes: means over responses, but entropy, which is per token."""
-    totals = world.sums({
-        "responses": len(R),
-        "reward": R.sum(),
-        "equal_groups": group * equal_groups(R, group).sum(),  # responses in groups that teach nothing
-        "length": rollout.mask.sum(),
-        "truncated": (~rollout.finished).sum(),
-        "entropy": rollout.entropy.sum(),
-    })  # fmt: skip
-    responses = totals.pop("responses")
-    tokens = int(totals["length"])
-    means = {name: total / responses for name, total in totals.items()}
-    return means | {"entropy": totals["entropy"] / tokens, "tokens": tokens}
 
 
 def update(s, rollout):
@@ -246,14 +236,16 @@ def start(config, world, checkpoint=None):
         if config.bench != "none":  # a benchmark that is missing is an error now, not after the training
             load_benchmark(config.bench, bench_dir=config.bench_dir)
         problems = training_prompts(config, tokenizer, model_room(policy), world.say)
-        s = State(config, world, policy, tokenizer, problems, stop_ids(model, tokenizer))
+        data = sample_seed(*problems)
+        stops = stop_ids(model, tokenizer, config.template, config.stop or [])
+        s = State(config, world, policy, tokenizer, problems, data, stops)
         if config.kl_coef:
             frozen, _ = load_model(source, world.device)
             s.reference = Policy(frozen.eval().requires_grad_(False))
     except (ValueError, OSError) as problem:
         error = str(problem)
-    prompts = s and [ids for _, ids in s.problems]
-    world.agree("data", s and sample_seed(*prompts), error)
+    world.agree("data", s and s.data, error)
+    world.say(f"a response ends with {' or '.join(stop_tokens(tokenizer, s.stop_ids))}")
 
     # Split what was loaded over the processes, and only then make the optimizer, whose state is split likewise.
     if config.recompute:
@@ -261,11 +253,14 @@ def start(config, world, checkpoint=None):
     parallel.shard(s.policy, world)
     if s.reference:
         parallel.shard(s.reference, world)
-    s.optimizer = torch.optim.AdamW(s.policy.parameters(), lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0)
+    betas = config.adam_beta1, config.adam_beta2
+    s.optimizer = torch.optim.AdamW(s.policy.parameters(), config.lr, betas, weight_decay=config.weight_decay)
 
     # Go on where the checkpoint was made.
     if checkpoint:
         kept = load_state(checkpoint, s.policy, s.optimizer, world)
+        if kept["data"] != s.data:
+            raise ValueError(f"--data {config.data} is not what {checkpoint} was trained on: start a new run for that")
         s.step, s.baseline = kept["step"], kept["baseline"]
     return s
 

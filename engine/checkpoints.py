@@ -49,6 +49,12 @@ def checkpoint_template(path):
     return json.loads(run.read_text())["template"] if run.exists() else None
 
 
+def checkpoint_stops(path):
+    """The texts of --stop that the model in this folder was trained with; none if it does not say."""
+    run = Path(path) / "run.json"
+    return json.loads(run.read_text()).get("stop") or [] if run.exists() else []
+
+
 def read_weights(checkpoint):
     """{name: tensor} of a checkpoint's model, tied weights once."""
     return load_file(Path(checkpoint) / "model.safetensors")
@@ -141,7 +147,9 @@ def load_state(checkpoint, policy, optimizer, world):
 
 def flush(path):
     """Force a file or a folder's entries to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    if os.name == "nt" and Path(path).is_dir():  # Windows has no handle of a folder to flush
+        return
+    handle = os.open(path, os.O_RDWR if Path(path).is_file() else os.O_RDONLY)  # Windows flushes what it may write
     try:
         os.fsync(handle)
     finally:

@@ -10,28 +10,39 @@ in another file, and an option that a run was begun without cannot slip in when 
 """
 
 import argparse
+import operator
 import os
 from dataclasses import dataclass, field, fields
 from types import NoneType
 from typing import Literal, get_args, get_origin
 
 from engine.prompts import TEMPLATES
+from engine.rewards import REWARDS
 from grpo import NORMALISATIONS
 from shaping import MODES
 
 
-def option(meaning, default=None, *, least=None, above=None, most=None, why="", usual="", may_change=False, aliases=()):
+# Bounds of a number: how each is said, and when it holds.
+BOUNDS = {
+    "least": ("at least", operator.ge),
+    "above": ("above", operator.gt),
+    "most": ("at most", operator.le),
+    "below": ("below", operator.lt),
+}
+
+
+def option(meaning, default=None, *, why="", usual="", may_change=False, aliases=(), **bounds):
     """A field of a configuration.
 
-    least, above, most: bounds of a number (>=, >, <=), with `why` where it is not plain; usual: the range that people
-    use; may_change: whether --resume may give another value, because it does not change what is learnt.
+    bounds: by name of BOUNDS, with `why` where it is not plain; usual: the range that people use; may_change: whether
+    --resume may give another value, because it does not change what is learnt.
     """
-    bounds = [f"at least {least}"] if least is not None else []
-    bounds += [f"above {above}"] if above is not None else []
-    bounds += [f"at most {most}"] if most is not None else []
-    words = [meaning, *([f"usually {usual}"] if usual else []), *bounds]
-    about = {"help": "; ".join(words), "least": least, "above": above, "most": most, "why": why}
-    return field(default=default, metadata=about | {"may_change": may_change, "aliases": aliases})
+    words = [meaning]
+    if usual:
+        words.append(f"usually {usual}")
+    words += [f"{BOUNDS[name][0]} {bound}" for name, bound in bounds.items()]
+    about = {"help": "; ".join(words), "bounds": bounds, "why": why, "may_change": may_change, "aliases": aliases}
+    return field(default=default, metadata=about)
 
 
 @dataclass
@@ -41,6 +52,7 @@ class Shared:
     # Which model, asked what, and how its answers are sampled.
     model: str | None = option("toy, a hub id or a folder; train: toy if left out; eval: the newest run's checkpoint")
     template: Literal[tuple(TEMPLATES)] | None = option("how a question becomes a prompt; eval: the checkpoint's own")
+    stop: list[str] | None = option("tokens that end a response, besides those of the model and of the template")
     bench: str | None = option("a benchmark or FILE.jsonl; eval: several, by commas, or list; train: or none")
     bench_dir: str | None = option("folder with <name>/test.jsonl, instead of the network", may_change=True)
     temperature: float | None = option("of sampling, and of the log-probs that are trained", usual="0.6 to 1", least=0)
@@ -61,6 +73,7 @@ class TrainConfig(Shared):
 
     # What is learnt, and how the advantage is shaped.
     data: str | None = option("toy, a training set's name or FILE.jsonl")
+    reward: Literal[tuple(REWARDS)] | None = option("what a response is worth, see engine/rewards.py")
     shaping: Literal[MODES] = option("what is added to the advantage, see shaping.py", "verl")
     window: int | None = option("ERV and ERA see the last tokens only; all if left out (release: 512)", least=2)
     kappa: float = option(
@@ -77,11 +90,15 @@ class TrainConfig(Shared):
     )  # fmt: skip
     mini_batches: int = option("optimizer updates per rollout", 2, usual="1 to 4", least=1)
     max_prompt_tokens: int | None = option("longer prompts are left out and counted", least=1)
+    max_prompt_characters: int | None = option("likewise, template included; no limit if left out", least=1)
     # The loss and its optimizer.
     lr: float | None = option("AdamW learning rate, constant", usual="5e-7 to 1e-5 for language models", above=0)
+    adam_beta1: float = option("decay of AdamW's mean of gradients", 0.9, usual="0.9", least=0, below=1)
+    adam_beta2: float | None = option("decay of its mean of squares", usual="0.95 to 0.999", least=0, below=1)
+    weight_decay: float | None = option("share of a weight that AdamW takes off, times lr", usual="0 to 0.1", least=0)
     clip_low: float = option("eps_low of the loss", 0.2, usual="0.1 to 0.3", least=0)
     clip_high: float = option("eps_high of the loss", 0.2, usual="0.2 to 0.3 (DAPO: 0.28)", least=0)
-    normalise: Literal[NORMALISATIONS] = option("weights of tokens in the loss, see grpo.token_weights", "token")
+    normalise: Literal[NORMALISATIONS] | None = option("weights of tokens in the loss, see grpo.token_weights")
     scale_std: bool = option("divide advantages by the group's std (Dr. GRPO: no)", True)
     kl_coef: float | None = option("weight of KL to the first model; 0: it is not kept", usual="0 to 0.01", least=0)
     entropy_coef: float | None = option("weight of the entropy bonus", usual="0 to 0.01", least=0)
@@ -115,11 +132,13 @@ class EvalConfig(Shared):
 TRAIN_RECIPES = {
     "toy": dict(
         data="toy", template="plain", bench="toy", threads=1, temperature=1.0, stride=4, steps=40, prompts=32, group=8,
-        max_prompt_tokens=64, max_new_tokens=96, lr=2e-4, kl_coef=0.0, entropy_coef=0.0,
+        max_prompt_tokens=64, max_new_tokens=96, lr=2e-4, kl_coef=0.0, entropy_coef=0.0, reward="correct",
+        normalise="token", adam_beta2=0.95, weight_decay=0.0,
     ),
     "paper": dict(
         data="simplerl_level3to5", template="qwen-boxed", bench="none", temperature=1.0, stride=40, steps=160,
-        prompts=48, group=4, max_prompt_tokens=512, max_new_tokens=1536, lr=5e-7, kl_coef=0.001, entropy_coef=0.001,
+        prompts=48, group=4, max_prompt_tokens=512, max_prompt_characters=512, max_new_tokens=1536, lr=5e-7,
+        kl_coef=0.001, entropy_coef=0.001, reward="graded", normalise="sequence", adam_beta2=0.999, weight_decay=0.01,
     ),
 }  # fmt: skip
 EVAL_RECIPES = {
@@ -181,12 +200,10 @@ def check(config):
         if value is None:
             continue
         why = f": {about['why']}" if about["why"] else ""
-        if about["least"] is not None and not value >= about["least"]:
-            raise ValueError(f"--{name} {value} must be at least {about['least']}{why}")
-        if about["above"] is not None and not value > about["above"]:
-            raise ValueError(f"--{name} {value} must be above {about['above']}{why}")
-        if about["most"] is not None and not value <= about["most"]:
-            raise ValueError(f"--{name} {value} must be at most {about['most']}{why}")
+        for bound_name, bound in about["bounds"].items():
+            words, holds = BOUNDS[bound_name]
+            if not holds(value, bound):
+                raise ValueError(f"--{name} {value} must be {words} {bound}{why}")
         kind = kind_of(option_field)
         if get_origin(kind) is Literal and value not in get_args(kind):
             raise ValueError(f"--{name} {value}: choose one of {', '.join(get_args(kind))}")

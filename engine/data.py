@@ -16,6 +16,7 @@ Fields and row counts were read off the files of hf618/VERL (the paper's release
 """
 
 import difflib
+import hashlib
 import http.client
 import json
 import os
@@ -29,7 +30,7 @@ from pathlib import Path
 
 import toy
 import verifier
-from engine.prompts import render
+from engine.prompts import prompt_text, render
 
 COMMIT = "3de68f16e447647d3f80d11fdbe5816137b515aa"
 RAW = f"https://raw.githubusercontent.com/hf618/VERL/{COMMIT}/examples/simplelr_math_eval/data"  # RAW/<name>/test.jsonl
@@ -51,6 +52,7 @@ class Source:
     rows: int | None  # None: not known, not checked
     question: str  # a field of the row ("extra_info.question": a nested one), or a key of RECIPES
     gold: str  # likewise
+    paper_n: int = 1  # a benchmark's: samples per problem in the paper's evaluation (its release's eval.sh)
     hub: dict | None = None  # a training set's: what datasets.load_dataset is asked for
     file: str | None = None  # JSON lines on this machine; None: the hub, or RAW/<name>/test.jsonl
 
@@ -58,8 +60,8 @@ class Source:
 # Recipes: more than a field
 
 
-def _with_options(question: str, options: dict | list | str) -> str:
-    """The question, then one line of options as (A) .. (B) ..; a ready-made text of options is kept as it is."""
+def _with_options(question: str, options: dict | list | str, title: str = "Answer Choices:") -> str:
+    """The question, then one line of options: (A) .. (B) .."""
     # {"B": "two", "A": "one"} is put in the order of its letters.
     if isinstance(options, dict):
         options = [options[letter] for letter in sorted(options)]
@@ -72,16 +74,30 @@ def _with_options(question: str, options: dict | list | str) -> str:
             text = str(option).strip().removeprefix(letter + ")").strip()
             lettered.append(f"({letter}) {text}")
         options = " ".join(lettered)
-    return f"{question.strip()}\nAnswer Choices: {options.strip()}"
+
+    # A ready-made line "A) 1 B) 2" gets the brackets that it lacks.
+    else:
+        options = re.sub(r"(?<!\S)([A-E])\)", r"(\1)", options)
+    return f"{question.strip()}\n{title} {options.strip()}"
 
 
 def _with_table(row: dict) -> str:
-    """tabmwp: a table as text, with or without a title, and a question with or without options."""
+    """tabmwp: a table as text, maybe with a title, and a question. Its options have no letters: its gold is a text."""
     title = f"{row['table_title']}\n" if row["table_title"] else ""
     table = row["table"].strip()
     asked = row["question"].strip()
     question = f"Read this table and answer the question.\n{title}{table}\n{asked}"
-    return _with_options(question, row["choices"]) if row["choices"] else question
+    if not row["choices"]:
+        return question
+    return f"{question} Please select from the following options: {', '.join(map(str, row['choices']))}"
+
+
+def _yes_or_no(gold: str) -> str:
+    """What the release adds to a question whose gold is one of two words."""
+    for pair in (("yes", "no"), ("true", "false")):
+        if gold.lower() in pair:
+            return f" ({pair[0].capitalize()} or {pair[1].capitalize()})"
+    return ""
 
 
 def _by_answer_type(row: dict) -> str:
@@ -96,6 +112,7 @@ RECIPES = {
     "body + question": lambda row: f"{row['body'].strip()} {row['question'].strip()}",
     "Body. + Question": lambda row: f"{row['Body'].strip().removesuffix('.')}. {row['Question'].strip()}",
     "question + options": lambda row: _with_options(row["question"], row["options"]),
+    "question + 选项": lambda row: _with_options(row["question"], row["options"], "选项:"),
     "question + choices": lambda row: _with_options(row["question"], row["choices"]),
     "table_title + table + question + choices": _with_table,
     # Golds that stand in one of two fields, or within a longer text
@@ -117,35 +134,36 @@ RECIPES = {
 # The tables
 
 BENCHMARKS = {
-    "aime24": Source(30, "problem", "answer"),
-    "aime25": Source(30, "question", "answer"),
-    "amc23": Source(40, "problem", "answer"),
-    "amc24": Source(45, "problem", "answer"),
-    "aqua": Source(254, "question + options", "correct"),
+    "aime24": Source(30, "problem", "answer", 256),
+    "aime25": Source(30, "question", "answer", 256),
+    "amc23": Source(40, "problem", "answer", 256),
+    "amc24": Source(45, "problem", "answer", 256),
+    "aqua": Source(254, "question + options", "correct", 16),
     "asdiv": Source(2215, "body + question", "answer without (unit)"),
-    "BeyondAIME": Source(100, "problem", "answer"),
+    "BeyondAIME": Source(100, "problem", "answer", 32),
     "carp_en": Source(976, "content", "answer"),
     "cmath": Source(600, "question", "answer"),
-    "cn_middle_school": Source(101, "question", "choice_answer or answer"),
+    "cn_middle_school": Source(101, "question", "choice_answer or answer", 16),
     "college_math": Source(2818, "question", "answer without $"),
-    "gaokao2023en": Source(385, "question", "answer without $"),
-    "gaokao2024_I": Source(14, "question", "answer"),
-    "gaokao2024_II": Source(14, "question", "answer"),
-    "gaokao2024_mix": Source(91, "question", "choice_answer or answer"),
-    "gaokao_math_cloze": Source(118, "question", "answer"),
-    "gaokao_math_qa": Source(351, "question + options", "label without spaces"),
+    "gaokao2023en": Source(385, "question", "answer without $", 16),
+    "gaokao2024_I": Source(14, "question", "answer", 16),
+    "gaokao2024_II": Source(14, "question", "answer", 16),
+    "gaokao2024_mix": Source(91, "question", "choice_answer or answer", 16),
+    "gaokao_math_cloze": Source(118, "question", "answer", 16),
+    "gaokao_math_qa": Source(351, "question + 选项", "label without spaces", 16),
     "gsm8k": Source(1319, "question", "answer after ####"),
-    "math24o": Source(21, "problem", "answer without .0"),
-    "math500": Source(500, "problem", "boxed in solution"),
+    "math": Source(5000, "problem", "boxed in solution"),
+    "math24o": Source(21, "problem", "answer without .0", 256),
+    "math500": Source(500, "problem", "boxed in solution", 16),
     "mawps": Source(2065, "input", "target"),
-    "minerva_math": Source(272, "problem", "boxed in solution"),
+    "minerva_math": Source(272, "problem", "boxed in solution", 16),
     "mmlu_stem": Source(3018, "question + choices", "answer, 0 is A"),
-    "OlymMATH-EN-EASY": Source(100, "problem", "answer"),
-    "OlymMATH-EN-HARD": Source(100, "problem", "answer"),
-    "OlymMATH-ZH-EASY": Source(100, "problem", "answer"),
-    "OlymMATH-ZH-HARD": Source(100, "problem", "answer"),
+    "OlymMATH-EN-EASY": Source(100, "problem", "answer", 32),
+    "OlymMATH-EN-HARD": Source(100, "problem", "answer", 32),
+    "OlymMATH-ZH-EASY": Source(100, "problem", "answer", 32),
+    "OlymMATH-ZH-HARD": Source(100, "problem", "answer", 32),
     "olympiadbench": Source(675, "question", "final_answer[0]"),
-    "sat_math": Source(32, "question + options", "Answer"),
+    "sat_math": Source(32, "question + options", "Answer", 16),
     "svamp": Source(1000, "Body. + Question", "Answer"),
     "tabmwp": Source(1000, "table_title + table + question + choices", "answer, by ans_type"),
 }
@@ -155,7 +173,7 @@ GROUPS = {"gaokao2024": ("gaokao2024_I", "gaokao2024_II", "gaokao2024_mix")}  # 
 def _simplerl(folder: str) -> Source:
     """A folder of SimpleRL-Zoo; "simplerl" and "simplelr" are both in use for their names: the pattern takes either."""
     hub = {"path": "hkust-nlp/SimpleRL-Zoo-Data", "data_files": f"simple*_{folder}/train*"}
-    return Source(None, "extra_info.question", "extra_info.answer", hub)
+    return Source(None, "extra_info.question", "extra_info.answer", hub=hub)
 
 
 TRAINING = {
@@ -168,10 +186,10 @@ TRAINING = {
     "simplerl_abel_level3to5": _simplerl("abel_level3to5"),
     "simplerl_level3to5": _simplerl("qwen_level3to5"),
     # Others that people train on.
-    "gsm8k": Source(7473, "question", "answer after ####", {"path": "openai/gsm8k", "name": "main"}),
-    "deepscaler": Source(None, "problem", "answer", {"path": "agentica-org/DeepScaleR-Preview-Dataset"}),
-    "dapo_math": Source(None, "prompt", "solution", {"path": "open-r1/DAPO-Math-17k-Processed", "name": "all"}),
-    "math": Source(12000, "problem", "answer or boxed in solution", {"path": "rasbt/math_full_minus_math500"}),
+    "gsm8k": Source(7473, "question", "answer after ####", hub={"path": "openai/gsm8k", "name": "main"}),
+    "deepscaler": Source(None, "problem", "answer", hub={"path": "agentica-org/DeepScaleR-Preview-Dataset"}),
+    "dapo_math": Source(None, "prompt", "solution", hub={"path": "open-r1/DAPO-Math-17k-Processed", "name": "all"}),
+    "math": Source(12000, "problem", "answer or boxed in solution", hub={"path": "rasbt/math_full_minus_math500"}),
 }
 OWN_FILE = Source(None, "question", "answer")  # a FILE.jsonl on the command line
 
@@ -239,6 +257,8 @@ def _problems(name: str, source: Source, origin: str | Path, rows: list[tuple[st
             raise ValueError(f"{where}: not laid out as rows of {name} are ({error})") from error
         if not question:
             raise ValueError(f"{where}: empty question")
+        if name in BENCHMARKS:
+            question += _yes_or_no(gold)
         problems.append(Problem(question, gold, name, f"{name}-{index}"))
     return problems
 
@@ -415,16 +435,9 @@ def load_benchmarks(
     return sets, pools
 
 
-def paper_samples(name: str, rows: int) -> int:
-    """Samples per problem in the paper: 256 for AIME, AMC, math24o, 32 for OlymMATH, BeyondAIME, 16 for small sets.
-
-    The paper does not say where small ends; ours: below 150 problems.
-    """
-    if name.startswith(("aime", "amc", "math24o")):
-        return 256
-    if name.startswith(("OlymMATH", "BeyondAIME")):
-        return 32
-    return 16 if rows < 150 else 1
+def paper_samples(name: str) -> int:
+    """Samples per problem of a source in the paper's evaluation; 1 for what is not a benchmark of the table."""
+    return BENCHMARKS[name].paper_n if name in BENCHMARKS else 1
 
 
 def load_training(name_or_file: str, seed: int = 0) -> list[Problem]:
@@ -472,15 +485,18 @@ def training_prompts(config, tokenizer, room: float, say) -> list[tuple[Problem,
     Raises ValueError where nothing fits, and what load_training raises.
     """
     limit = min(config.max_prompt_tokens, room - config.max_new_tokens)
+    characters = config.max_prompt_characters
     fitting, left_out = [], 0
     for problem in load_training(config.data, seed=config.seed):
         prompt = render(tokenizer, problem.question, config.template)
-        if len(prompt) <= limit:
+        text = prompt_text(tokenizer, problem.question, config.template)
+        if len(prompt) <= limit and (characters is None or len(text) <= characters):
             fitting.append((problem, prompt))
         else:
             left_out += 1
     if left_out:
-        say(f"{left_out} of {left_out + len(fitting)} prompts are longer than {limit} tokens: left out")
+        longer = f"{limit} tokens" + (f" or {characters} characters" if characters else "")
+        say(f"{left_out} of {left_out + len(fitting)} prompts are longer than {longer}: left out")
     if not fitting:
         raise ValueError(
             f"--data {config.data}: no prompt fits {limit} tokens (--max_prompt_tokens {config.max_prompt_tokens}; the "
@@ -509,17 +525,25 @@ def _unknown(kind: str, name: str, choices: Collection[str]) -> ValueError:
     return ValueError(f"unknown {kind} {name!r}.{meant} Choose from {known}, or name a FILE.jsonl.")
 
 
+def problems_hash(problems: Collection[Problem]) -> str:
+    """What tells a set from another: a hash of its questions and golds, in their order."""
+    digest = hashlib.blake2b(digest_size=8)
+    for problem in problems:
+        digest.update(json.dumps([problem.question, problem.answer]).encode())
+    return digest.hexdigest()
+
+
 def not_understood(problems: Collection[Problem]) -> list[Problem]:
     """Those whose gold the verifier can only compare as text; a missing gold is one of them."""
     return [problem for problem in problems if not (problem.answer and verifier.understood(problem.answer))]
 
 
 def list_benchmarks() -> str:
-    """The table behind `--bench list`: name, rows, question, gold."""
-    lines = [f"{'name':<18}{'rows':>5}  {'question':<42}gold"]
+    """The table behind `--bench list`: name, rows, samples per problem with --protocol paper, question, gold."""
+    lines = [f"{'name':<18}{'rows':>5}{'paper n':>9}  {'question':<42}gold"]
     for name, source in BENCHMARKS.items():
         rows = source.rows or "?"  # not known
-        lines.append(f"{name:<18}{rows:>5}  {source.question:<42}{source.gold}")
+        lines.append(f"{name:<18}{rows:>5}{source.paper_n:>9}  {source.question:<42}{source.gold}")
 
     # Then what is no line of the table.
     lines += ["", f"toy: {TOY_BENCH} problems of each level, made on the spot"]

@@ -6,8 +6,9 @@
         samples.jsonl           all samples, when it has ended
         results.json            the numbers, and what decided them
 
-How it differs from the field's scripts: a batch counts as finished once it is on the disk, so that an evaluation that was
-interrupted ends with the same samples; and two evaluations are compared only if nothing but the model differs.
+How it differs from the field's scripts. A batch counts as finished once it is on the disk, so that an evaluation that
+was interrupted ends with the same samples. Questions, golds and weights are known by their hash: who resumes must have
+the same, and two evaluations are compared only if nothing but the model differs.
 """
 
 import json
@@ -21,6 +22,7 @@ import torch
 import toy
 from engine import stats
 from engine.checkpoints import checkpoints
+from engine.data import problems_hash
 
 
 # Which model
@@ -42,16 +44,21 @@ def resolve_model(name):
 # The folder
 
 
-def decisions(config, path, dtype, sets, protocols):
+def decisions(config, path, weights, stops, dtype, sets, protocols):
     """What decides the samples, as evaluation.json and results.json hold it.
 
-    An evaluation is resumed only with the same decisions, and compared only with one of the same protocol.
+    weights: the hash of the model's; stops: the tokens that end a response. An evaluation is resumed only with the same
+    decisions, and compared only with one of the same protocol on the same questions and golds.
     """
     protocol = asdict(next(iter(protocols.values())))  # they differ in n only
     protocol["n"] = {name: own.n for name, own in protocols.items()}
     protocol["rank_layer"] = config.rank_layer
+    protocol["stops"] = stops
     sizes = {name: len(problems) for name, problems in sets.items()}
-    return {"protocol": protocol, "model": path, "dtype": dtype, "problems": sizes}
+    hashes = {name: problems_hash(problems) for name, problems in sets.items()}
+    return {
+        "protocol": protocol, "model": path, "weights": weights, "dtype": dtype, "problems": sizes, "data": hashes
+    }  # fmt: skip
 
 
 def check_folder(out, decided, resume):
@@ -62,8 +69,14 @@ def check_folder(out, decided, resume):
     if not resume:
         raise FileExistsError(f"{out} holds an evaluation: give another --out, or --resume to go on with it")
     before = json.loads(file.read_text())
-    if before != decided:
-        raise ValueError(f"{out} was begun with {before}, not {decided}: nothing to resume")
+    different = stats.differing(flat(before), flat(decided))
+    if different:
+        raise ValueError(f"{out} was begun with other values, {different} (then, now): give another --out")
+
+
+def flat(decided):
+    """Decisions without a level below: the protocol's fields beside the others, so that a difference has a short name."""
+    return decided["protocol"] | {name: value for name, value in decided.items() if name != "protocol"}
 
 
 def begin(out, decided):
@@ -149,7 +162,7 @@ def read_evaluation(folder):
     The seed is left out: it decides which samples are drawn, not how.
     """
     results = json.loads((Path(folder) / "results.json").read_text())
-    protocol = results["protocol"] | {"problems": results["problems"]}
+    protocol = results["protocol"] | {"problems": results["problems"], "data": results.get("data")}
     protocol.pop("seed", None)
     return protocol, stats.right_shares(read_samples(Path(folder) / "samples.jsonl"))
 

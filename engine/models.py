@@ -4,6 +4,7 @@ Nothing here is our own: weights, tokenizers and downloads are Hugging Face's. W
 what is wrong (no such folder, not enough memory) before minutes of loading, where the library would say it after.
 """
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import torch
 from huggingface_hub.errors import HFValidationError
 from torch.distributed._composable import checkpoint as recompute_activations
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, logging
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, logging
 
 
 def load_model(name, device, dtype=torch.float32):
@@ -29,7 +30,35 @@ def load_model(name, device, dtype=torch.float32):
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # never asked for: masks say what was sampled
+    keep_valid_generation_config(model)
     return model, tokenizer
+
+
+def keep_valid_generation_config(model):
+    """Drop what contradicts itself in a model's generation config (temperature without sampling, say).
+
+    transformers refuses to save such a model, which would be after hours of training. We sample by ourselves: all that
+    we ask of this config is which tokens have a meaning.
+    """
+    own = model.generation_config
+    try:
+        own.validate(strict=True)
+    except ValueError:
+        ids = {name: getattr(own, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        model.generation_config = GenerationConfig(**ids)
+
+
+def weights_hash(model):
+    """What tells a model's weights from others: a hash of every tensor's name, shape and sums.
+
+    Sums are in float64 over the tensor and over its squares: a change of one bit shows, at the cost of reading it once.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for name, weight in model.state_dict().items():
+        values = weight.double()
+        sums = values.sum().item(), values.square().sum().item()
+        digest.update(repr((name, list(weight.shape), sums)).encode())
+    return digest.hexdigest()
 
 
 def check_memory(name, world, reference=False):

@@ -15,12 +15,16 @@ import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from engine.models import blocks
+
+
+PATIENCE = timedelta(hours=12)  # how long a process waits for another, which may still be sampling
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,14 @@ class World:
         for i in range(rounds):
             yield parts[min(i, len(parts) - 1)], i < len(parts)
 
-    def rows(self, x):
-        """The rows of tensors x [b, ...] of all processes, in the order of ranks, on every process."""
-        return torch.cat(self.gather([x]))
+    def by_place(self, x, places):
+        """Rows [N, ...] of all processes in the order of their prompts' places, on every process; x [B, ...].
+
+        places: see own_places. Each has as many rows as the others. So the result is that of a single process.
+        """
+        own = zip(places, x.cpu().chunk(len(places)))
+        everything = sorted(self.gather(list(own)), key=lambda item: item[0])
+        return torch.cat([rows for _, rows in everything])
 
     def own_places(self, prompts, mini_batches):
         """Places in the step's batch of this process's prompts: its equal share of each mini-batch.
@@ -111,9 +120,8 @@ class World:
 
         places: those of this process's prompts in the step's batch (own_places), `group` responses to each.
         """
-        own = torch.stack(list(metrics.values()), 1).cpu().view(len(places), group, len(metrics))
-        by_place = sorted(self.gather(list(zip(places, own))), key=lambda item: item[0])
-        everything = torch.cat([values for _, values in by_place])  # [responses of the step, metrics]
+        own = torch.stack(list(metrics.values()), 1)  # [B, metrics]
+        everything = self.by_place(own, places)  # [responses of the step, metrics]
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(everything), generator=generator)
         mine = order.view(-1, group)[places].flatten()  # whose metrics each response of this process gets, [B]
@@ -150,7 +158,8 @@ def setup(threads=None):
     if (size > 1 or device.type == "cuda") and not distributed.is_initialized():
         alone = {} if size > 1 else {"store": distributed.HashStore(), "rank": 0, "world_size": 1}
         try:
-            distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", **alone)
+            backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+            distributed.init_process_group(backend, timeout=PATIENCE, **alone)
         except distributed.DistNetworkError as error:
             raise OSError(f"rank {rank} cannot join the others (is MASTER_PORT in use?): {error}") from error
     return World(rank, size, device)

@@ -27,6 +27,7 @@ from engine.checkpoints import clean, flush, last_checkpoint, save_checkpoint, v
 from engine.config import TrainConfig, complete_train, may_change, parse, train_recipe
 
 DESCRIPTION = "Train with VERL or plain GRPO."
+LINES = 20  # what a run says of its steps where standard error is no terminal, and so has no bar
 TIMES = ("seconds", "step_seconds")  # the fields of metrics.jsonl that no two runs share
 
 
@@ -148,6 +149,7 @@ class Run:
         self.folder, self.checkpoint = world.gather([(folder, checkpoint)])[0]
         self.saved_step = None
         self.bar = None
+        self.stop = StopAtStepEnd()
         options = " ".join(f"{name}={value}" for name, value in asdict(config).items() if value is not None)
         world.say(f"run {self.folder} (recipe {train_recipe(config)}, processes: {world.size}): {options}")
         if config.resume and not self.checkpoint:
@@ -162,6 +164,11 @@ class Run:
                 write_whole(self.folder / "config.json", json.dumps(asdict(self.config), indent=1))
                 cut_log(self.folder / "metrics.jsonl", step)
                 cut_log(self.folder / "evaluations.jsonl", step)
+        there = (self.folder / "config.json").exists()
+        lost = [rank for rank, sees in enumerate(self.world.gather([there])) if not sees]
+        if lost:
+            raise OSError(f"--out {self.folder} is not there on ranks {lost}: give a folder that all machines see")
+        self.world.say(f"log: {self.folder}/metrics.jsonl")
         if self.checkpoint:
             self.saved_step = step
             self.world.say(f"going on from {self.checkpoint}")
@@ -171,7 +178,11 @@ class Run:
         line = {name: None if is_nan(value) else value for name, value in line.items()}
         if self.world.first:
             append_line(self.folder / "metrics.jsonl", line)
-        self.bar.set_postfix(reward=f"{line['reward']:.3f}", refresh=False)
+        reward, step, steps = f"{line['reward']:.3f}", line["step"], self.config.steps
+        self.bar.set_postfix(reward=reward, refresh=False)
+        every = max(1, steps // LINES)
+        if self.bar.disable and step % every == 0:  # no terminal, no bar
+            self.world.say(f"step {step} of {steps}: reward {reward}, {line['step_seconds']:.1f} s")
 
     def log_evaluation(self, line):
         if self.world.first:
@@ -192,8 +203,9 @@ class Run:
 
     def save(self, s):
         """Checkpoint of the training State s."""
-        about = {"step": s.step, "template": s.config.template, "config": asdict(s.config), "versions": versions()}
-        state = {"step": s.step, "baseline": s.baseline}
+        about = {"step": s.step, "template": s.config.template, "stop": s.config.stop, "config": asdict(s.config)}
+        about |= {"data": s.data, "versions": versions()}
+        state = {"step": s.step, "baseline": s.baseline, "data": s.data}
         save_checkpoint(self.folder, s.policy, s.optimizer, s.tokenizer, about, state, s.config.keep, self.world)
         self.saved_step = s.step
 
@@ -203,12 +215,13 @@ class Run:
         if self.bar is None:
             total = self.config.steps
             self.bar = tqdm(total=total, initial=s.step, desc="train", unit="step", disable=self.world.quiet)
-        with StopAtStepEnd() as stop:  # also while saving, where processes wait for each other
+        with self.stop:  # also while saving, where processes wait for each other
             yield
             due = s.step % self.config.save_every == 0 or s.step == self.config.steps
-            if due or any(self.world.gather([stop.asked])):
+            if due or any(self.world.gather([self.stop.asked])):
                 self.save(s)
-            stop_now = self.saved_step == s.step and any(self.world.gather([stop.asked]))
+            # Who asks after this line is heard at the end of the next step: `asked` stays.
+            stop_now = self.saved_step == s.step and any(self.world.gather([self.stop.asked]))
         self.bar.update()
         if s.step == self.config.steps:
             self.bar.close()
@@ -241,7 +254,7 @@ def is_nan(value):
 
 
 class StopAtStepEnd:
-    """Ctrl-C and SIGTERM wait for the end of the `with` block: `asked` is then True.
+    """Ctrl-C and SIGTERM wait for the end of the `with` block: `asked` is True from then on.
 
     A second Ctrl-C ends the program at once, in the middle of a step, whose state is therefore not saved.
     """

@@ -2,13 +2,18 @@
 
 import errno
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
+import toy
 from engine import checkpoints as files
 from engine.checkpoints import checkpoint_template, checkpoints, clean, load_state, save_checkpoint
+from engine.models import load_model
 from engine.parallel import World
+from rollout import Policy
 
 WORLD = World(0, 1, torch.device("cpu"))
 BASELINE = {"er": 1.0, "erv": 2.0, "era": float("nan")}
@@ -106,3 +111,14 @@ def test_a_checkpoint_of_another_layout_is_refused_in_one_sentence(policy, token
         with pytest.raises(ValueError, match="another version of this program.*--model .*checkpoint-1") as refused:
             load_state(path, policy, torch.optim.AdamW(policy.parameters()), WORLD)
         assert "\n" not in str(refused.value)
+
+
+def test_a_generation_config_that_contradicts_itself_does_not_stop_a_save(tokenizer, tmp_path):
+    base = Path(toy.BASE)
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(base / name, tmp_path / name)
+    odd = {"do_sample": False, "temperature": 0.6, "top_p": 0.9, "eos_token_id": [0, 3], "pad_token_id": 0}
+    (tmp_path / "generation_config.json").write_text(json.dumps(odd))
+    model, own = load_model(str(tmp_path), torch.device("cpu"))
+    path = save(Policy(model), own, tmp_path, 1)
+    assert json.loads((path / "generation_config.json").read_text())["eos_token_id"] == [0, 3]

@@ -10,7 +10,7 @@ from engine.config import EvalConfig, TrainConfig, check, complete_eval, complet
 BOUNDED = [
     (kind, option.name, option.metadata)
     for kind in (TrainConfig, EvalConfig) for option in fields(kind)
-    if any(option.metadata[bound] is not None for bound in ("least", "above", "most"))
+    if option.metadata["bounds"]
 ]  # fmt: skip
 
 
@@ -28,13 +28,15 @@ def test_each_bound_lets_its_edge_pass_or_not_and_refuses_what_lies_beyond_and_n
             return True
         return False
 
-    tiny = 1e-9
-    if about["least"] is not None:
-        assert not refused(about["least"]) and refused(about["least"] - tiny)
-    if about["above"] is not None:
-        assert refused(about["above"]) and not refused(about["above"] + tiny)
-    if about["most"] is not None:
-        assert not refused(about["most"]) and refused(about["most"] + tiny)
+    tiny, bounds = 1e-9, about["bounds"]
+    if "least" in bounds:
+        assert not refused(bounds["least"]) and refused(bounds["least"] - tiny)
+    if "above" in bounds:
+        assert refused(bounds["above"]) and not refused(bounds["above"] + tiny)
+    if "most" in bounds:
+        assert not refused(bounds["most"]) and refused(bounds["most"] + tiny)
+    if "below" in bounds:
+        assert refused(bounds["below"]) and not refused(bounds["below"] - tiny)
     assert refused(math.nan)
 
 
@@ -51,6 +53,10 @@ def test_options_that_are_left_out_take_the_recipe_of_the_task_and_those_that_ar
     toy, own = complete_train(parsed()), complete_train(parsed("--data", "mine.jsonl", "--lr", "0.5"))
     assert (toy.model, toy.data, toy.lr, toy.stride, toy.bench) == ("toy", "toy", 2e-4, 4, "toy")
     assert (own.model, own.data, own.lr, own.stride, own.bench) == ("toy", "mine.jsonl", 0.5, 40, "none")
+    # the paper's recipe is its release's
+    assert (own.normalise, own.reward, own.adam_beta1, own.adam_beta2) == ("sequence", "graded", 0.9, 0.999)
+    assert (own.weight_decay, own.max_prompt_characters, own.max_prompt_tokens) == (0.01, 512, 512)
+    assert (toy.normalise, toy.reward, toy.adam_beta2, toy.weight_decay) == ("token", "correct", 0.95, 0.0)
     assert parse_eval([]).n == 8 and parse_eval(["--bench", "gsm8k"]).temperature == 0.6
     assert parse_eval(["--samples", "3"]).n == 3
 

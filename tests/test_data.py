@@ -38,8 +38,9 @@ LAYOUTS = {
     "gaokao2024_mix": ({"question": "解答", "answer": "(4,0)", "choice_answer": ""}, "解答", "(4,0)"),
     "gaokao_math_cloze": ({"passage": None, "question": "填", "answer": "$5$;$10$"}, "填", "$5$;$10$"),
     "gaokao_math_qa": ({"question": "选", "options": {"B": "二", "A": "一"}, "label": "A B", "answer": None},
-                       "选\nAnswer Choices: (A) 一 (B) 二", "AB"),
+                       "选\n选项: (A) 一 (B) 二", "AB"),
     "gsm8k": ({"question": "Cost?", "answer": "1000+125=1125\n#### 1,125"}, "Cost?", "1125"),
+    "math": ({"problem": "Q", "solution": "so \\boxed{12}.", "level": "5"}, "Q", "12"),
     "math24o": ({"problem": "多少", "answer": "10.0", "question": "多少"}, "多少", "10"),
     "math500": ({"problem": "P", "solution": "so \\boxed{1}, no, \\boxed{\\frac{1}{2}}", "answer": "?"},
                 "P", "\\frac{1}{2}"),
@@ -52,11 +53,11 @@ LAYOUTS = {
     "OlymMATH-ZH-EASY": ({"problem": "易", "answer": "1"}, "易", "1"),
     "OlymMATH-ZH-HARD": ({"problem": "难", "answer": "2"}, "难", "2"),
     "olympiadbench": ({"question": "Q", "final_answer": ["$2,3$"], "answer_type": "Numerical"}, "Q", "$2,3$"),
-    "sat_math": ({"question": "S", "options": "A) 1 B) 2 ", "Answer": "A"}, "S\nAnswer Choices: A) 1 B) 2", "A"),
+    "sat_math": ({"question": "S", "options": "A) 1 B) 2 ", "Answer": "A"}, "S\nAnswer Choices: (A) 1 (B) 2", "A"),
     "svamp": ({"Body": "He has 4 figs", "Question": "How many?", "Answer": 4.0}, "He has 4 figs. How many?", "4"),
     "tabmwp": ({"question": "Most?", "table": "a | 1,200", "table_title": "Figs", "choices": ["a", "b"],
                 "answer": "1,200", "ans_type": "integer_number"},
-               "Read this table and answer the question.\nFigs\na | 1,200\nMost?\nAnswer Choices: (A) a (B) b", "1200"),
+               "Read this table and answer the question.\nFigs\na | 1,200\nMost? Please select from the following options: a, b", "1200"),
 }
 
 
@@ -189,7 +190,8 @@ def test_list_has_every_benchmark_with_its_rows_and_fields():
     lines = data.list_benchmarks().splitlines()
     for name, source in data.BENCHMARKS.items():
         line, = [line for line in lines if line.split()[:1] == [name]]
-        assert line.split()[1] == str(source.rows) and source.question in line and line.endswith(source.gold)
+        assert line.split()[1:3] == [str(source.rows), str(source.paper_n)]
+        assert source.question in line and line.endswith(source.gold)
     assert any("gaokao2024_I, gaokao2024_II, gaokao2024_mix" in line for line in lines)
     assert any(line.startswith("toy:") for line in lines)
 
@@ -258,7 +260,7 @@ def test_a_set_of_ones_own_with_other_field_names_is_one_line_of_a_table(tmp_pat
                         (data.TRAINING, data.load_training)):
         monkeypatch.setitem(table, "mine", line)
         assert load("mine") == [data.Problem("2+2=?", "4", "mine", "mine-0")]
-    assert "mine                  ?  prompt" in data.list_benchmarks()
+    assert "mine                  ?        1  prompt" in data.list_benchmarks()
     monkeypatch.setitem(data.BENCHMARKS, "mine", dataclasses.replace(line, rows=2))
     with pytest.raises(ValueError, match="1 rows, where mine has 2"):
         data.load_benchmark("mine")
@@ -283,9 +285,33 @@ def test_benchmarks_separated_by_commas_are_put_together_and_groups_are_pooled(t
 
 
 def test_the_papers_number_of_samples():
-    sets = {"aime24": 30, "amc23": 40, "math24o": 21, "OlymMATH-EN-HARD": 100, "BeyondAIME": 100, "gaokao2024_I": 14,
-            "one short": 149, "one more": 150, "gsm8k": 1319}
-    assert [data.paper_samples(*s) for s in sets.items()] == [256, 256, 256, 32, 32, 16, 16, 1, 1]
+    by_n = {}
+    for name, source in data.BENCHMARKS.items():
+        by_n.setdefault(source.paper_n, set()).add(name)
+    assert by_n[256] == {"math24o", "aime24", "aime25", "amc23", "amc24"}
+    assert by_n[32] == {"BeyondAIME", *(f"OlymMATH-{kind}" for kind in ("EN-EASY", "EN-HARD", "ZH-EASY", "ZH-HARD"))}
+    assert by_n[16] == {
+        "math500", "aqua", "cn_middle_school", "gaokao2023en", "gaokao_math_cloze", "gaokao_math_qa", "gaokao2024_I",
+        "gaokao2024_II", "gaokao2024_mix", "minerva_math", "sat_math",
+    }  # fmt: skip
+    assert set(by_n) == {1, 16, 32, 256} and len(data.BENCHMARKS) == 32
+    assert data.paper_samples("aime24") == 256 and data.paper_samples("a file of one's own") == 1
+
+
+@pytest.mark.parametrize("gold, asked", [
+    ("Yes", "Two? (Yes or No)"), ("no", "Two? (Yes or No)"), ("TRUE", "Two? (True or False)"), ("2", "Two?"),
+])  # fmt: skip
+def test_a_question_whose_gold_is_one_of_two_words_names_both(gold, asked, tmp_path):
+    write_lines(tmp_path / "aime25" / "test.jsonl", [{"question": "Two?", "answer": gold}] * 30)
+    assert data.load_benchmark("aime25", tmp_path)["aime25"][0].question == asked
+
+
+def test_the_hash_of_a_set_knows_its_questions_golds_and_their_order():
+    one, two = data.Problem("a", "1", "s", "s-0"), data.Problem("b", "2", "s", "s-1")
+    known = data.problems_hash([one, two])
+    assert known == data.problems_hash([one, two]) and len(known) == 16
+    others = [[two, one], [one], [one, dataclasses.replace(two, answer="3")], [dataclasses.replace(one, question="c"), two]]
+    assert len({known, *map(data.problems_hash, others)}) == 5
 
 
 # The check of golds

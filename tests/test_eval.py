@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import eval as evaluation  # `eval` is also a builtin
 from engine import stats
@@ -204,7 +206,7 @@ def test_the_command_line_evaluates_a_file_and_says_what_it_did(tmp_path, monkey
     assert len(read_samples(tmp_path / "done" / "samples.jsonl")) == 8
     with pytest.raises(SystemExit, match="holds an evaluation"):
         main(command)
-    with pytest.raises(SystemExit, match="nothing to resume"):
+    with pytest.raises(SystemExit, match="other values, {.temperature.: .0.6, 0.5.} .then, now.: give another --out"):
         main([*command, "--resume", "--temperature", "0.5"])
     main([*command, "--resume"])
     assert len(read_samples(tmp_path / "done" / "samples.jsonl")) == 8  # nothing was sampled twice
@@ -270,3 +272,27 @@ def test_bad_options_are_refused(options, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=message):
         main(options)
+
+
+def test_resume_knows_questions_golds_and_weights_by_their_hash_and_names_what_differs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"question": p.question, "answer": p.answer} for p in problems_for(2)]
+    write = lambda: Path("own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write()
+    shutil.copytree(ROOT / "toy_base", "model")
+    command = ["--bench", "own.jsonl", "--model", "model", "--max_new_tokens", "20", "--out", "done"]
+    main(command)
+    main([*command, "--resume"])  # as it was
+    weights = load_file("model/model.safetensors")
+    weights["model.norm.weight"][0] *= 1.001
+    save_file(weights, "model/model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(SystemExit, match="other values, {'weights': .*give another --out"):
+        main([*command, "--resume"])
+    shutil.copy(ROOT / "toy_base" / "model.safetensors", "model")
+    rows[1]["answer"] = "77"
+    write()
+    with pytest.raises(SystemExit, match="other values, {'data': .*give another --out"):
+        main([*command, "--resume"])
+    main([*command[:-1], "other"])
+    with pytest.raises(SystemExit, match="cannot be compared, they differ in {'data'"):
+        main(["--compare", "done", "other"])

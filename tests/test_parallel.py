@@ -93,6 +93,14 @@ def test_metrics_are_dealt_out_alike_by_one_process_and_by_two():
         assert torch.equal(dealt, torch.cat([whole[2 * place : 2 * place + 2] for place in own]))
 
 
+def test_rows_of_all_processes_come_in_the_order_of_their_places():
+    whole = torch.arange(16.0).view(8, 2)  # four places, two rows each
+    rows = [whole[2 * place : 2 * place + 2] for place in range(4)]
+    for rank, (own, other) in enumerate([([0, 2], [1, 3]), ([1, 3], [0, 2])]):
+        world = Among(rank, 2, CPU, [[[(place, rows[place]) for place in other]]])
+        assert torch.equal(world.by_place(torch.cat([rows[place] for place in own]), own), whole)
+
+
 def test_batches_walk_through_all_of_the_data_in_a_new_order_each_epoch():
     data = list(range(10))
     walk = [p for step in range(8) for p in batch_of(data, step, 5, seed=3)]

@@ -3,10 +3,15 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from engine.prompts import TEMPLATES, render, stop_ids
+from engine.data import Problem
+from engine.prompts import TEMPLATES, render, stop_ids, stop_tokens
+from engine.stats import summarise
+from eval import Protocol, evaluate
+from rollout import Policy
 
 CHATML = ["<|im_start|>", "<|im_end|>"]
 MESSAGE = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -111,6 +116,73 @@ def test_a_response_ends_with_the_ids_of_the_generation_config_and_of_the_tokeni
     assert stop_ids(model_with(own), SimpleNamespace(eos_token_id=tokenizers)) == ids
 
 
-def test_a_model_without_any_end_token_is_refused():
-    with pytest.raises(ValueError, match="some/model.*names an end token"):
+def test_a_model_without_any_end_token_is_refused_with_a_way_out():
+    with pytest.raises(ValueError, match="some/model.*names an end token; give one by --stop"):
         stop_ids(model_with(None), SimpleNamespace(eos_token_id=None))
+
+
+def test_chatml_ends_a_turn_where_the_vocabulary_has_its_markers_whatever_eos_is():
+    tokenizer = tokenizer_of_characters(special=CHATML)
+    ids = stop_ids(model_with(None), tokenizer, "qwen-boxed")
+    assert set(stop_tokens(tokenizer, ids)) == {"</s>", "<|im_start|>", "<|im_end|>"}
+    without = tokenizer_of_characters()
+    assert stop_tokens(without, stop_ids(model_with(None), without, "qwen-boxed")) == ["</s>"]  # ">" is no end
+
+
+def test_abel_ends_where_the_next_turn_begins():
+    tokenizer = tokenizer_of_characters(special=["Question"])
+    assert set(stop_tokens(tokenizer, stop_ids(model_with(None), tokenizer, "abel"))) == {"</s>", "Question"}
+
+
+def test_a_chat_template_says_what_ends_its_turn():
+    tokenizer = tokenizer_of_characters(special=CHATML, chat_template=MESSAGE)
+    assert set(stop_tokens(tokenizer, stop_ids(model_with(None), tokenizer, "chat"))) == {"</s>", "<|im_end|>"}
+    plain = tokenizer_of_characters(chat_template="{% for m in messages %}{{ m['content'] }}.{% endfor %}")
+    assert stop_tokens(plain, stop_ids(model_with(None), plain, "chat")) == ["</s>"]  # a full stop ends nothing
+
+
+def test_stop_adds_tokens_and_refuses_what_is_none():
+    tokenizer = tokenizer_of_characters(special=CHATML)
+    assert set(stop_tokens(tokenizer, stop_ids(model_with(None), tokenizer, "plain", ["<|im_end|>", "Z"]))) == {
+        "</s>", "<|im_end|>", "Z"
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="--stop 'two words' is not one token"):
+        stop_ids(model_with(None), tokenizer, "plain", ["two words"])
+
+
+def test_a_base_model_that_runs_on_after_its_chatml_answer_is_graded_by_its_own_answer():
+    """A tiny model is taught to answer in ChatML and to invent the next turn, with another box, behind it."""
+    tokenizer = tokenizer_of_characters(special=[*CHATML, "<|endoftext|>"])
+    tokenizer.pad_token = "<|endoftext|>"
+    problems = [Problem(f"{a}+1?", str(a + 1), "own", f"own-{a}") for a in range(2, 6)]
+    answers = [f"\\boxed{{{p.answer}}}<|im_end|>" for p in problems]
+    run_on = "\n<|im_start|>user\n8+1?<|im_end|>\n<|im_start|>assistant\n\\boxed{9}<|im_end|></s>"
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        max_position_embeddings=400, bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=None,
+    ))  # fmt: skip
+    rows = []
+    for problem, answer in zip(problems, answers):
+        prompt = render(tokenizer, problem.question, "qwen-boxed")
+        rows.append((len(prompt), torch.tensor(prompt + tokenizer.encode(answer + run_on, add_special_tokens=False))))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    ids = torch.stack([row for _, row in rows])
+    for _ in range(1000):
+        logits = model(ids).logits[:, rows[0][0] - 1 : -1]
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, rows[0][0] :].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss < 0.003:
+            break
+    protocol = Protocol("qwen-boxed", 1, 0.0, 1.0, 120, 0, 8, 4)
+
+    def graded(stops):
+        return summarise(evaluate(Policy(model.eval()), tokenizer, problems, protocol, stops)[0])
+
+    with_template = graded(stop_ids(model, tokenizer, "qwen-boxed"))
+    assert with_template["pass@1"] == 1.0
+    assert with_template["length"] == len(tokenizer.encode(answers[0], add_special_tokens=False))
+    own_only = graded(stop_ids(model, tokenizer, "plain"))  # what the model itself names
+    assert own_only["pass@1"] == 0.0 and own_only["length"] > with_template["length"]

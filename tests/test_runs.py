@@ -1,11 +1,15 @@
 """Logs that are cut short, command lines that would mix runs, and phases of a step."""
 
 import json
+import signal
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from engine import runs
-from engine.runs import Clock, choose, cut_log, read_lines, read_metrics
+from engine.parallel import World
+from engine.runs import Clock, Run, choose, cut_log, read_lines, read_metrics
 
 
 def test_a_kill_while_a_file_is_rewritten_leaves_its_old_text(tmp_path, monkeypatch):
@@ -79,3 +83,41 @@ def test_a_run_begun_with_what_this_version_does_not_know_is_refused_in_one_sent
     out = begun(tmp_path / "run", **changes)
     with pytest.raises(ValueError, match=message):
         choose(["--out", out, "--resume"])
+
+
+class Half(World):
+    """The first of two processes; the other one answers as `other` says."""
+
+    def gather(self, items):
+        return [*items, *self.other]
+
+
+def test_an_out_folder_that_another_rank_does_not_see_is_refused(tmp_path):
+    config, folder, _ = choose(["--out", str(tmp_path / "run")])
+    world = Half(0, 2, torch.device("cpu"))
+    object.__setattr__(world, "other", [None])
+    run = Run(config, world, folder)
+    object.__setattr__(world, "other", [False])
+    with pytest.raises(OSError, match="run is not there on ranks .1.: give a folder that all machines see"):
+        run.begin(0)
+
+
+def test_a_ctrl_c_after_the_last_look_of_a_step_is_heard_at_the_end_of_the_next(tmp_path, monkeypatch):
+    config, folder, _ = choose(["--out", str(tmp_path / "run"), "--steps", "3"])
+    run = Run(config, World(0, 1, torch.device("cpu")), folder)
+    run.begin(0)
+    saved, s = [], SimpleNamespace(step=0)
+    monkeypatch.setattr(run, "save", lambda s: saved.append(s.step) or setattr(run, "saved_step", s.step))
+    leave = run.stop.__class__.__exit__
+
+    def late(self, *error):  # between the last look and the end of the block
+        if s.step == 1:
+            signal.raise_signal(signal.SIGINT)
+        leave(self, *error)
+
+    monkeypatch.setattr(run.stop.__class__, "__exit__", late)
+    with pytest.raises(KeyboardInterrupt):
+        for _ in range(3):
+            with run.whole_step(s):
+                s.step += 1
+    assert saved == [2]

@@ -45,11 +45,13 @@ def run_cli(*options, cwd=ROOT, **other):
 
 def test_a_step_logs_what_the_design_names_and_its_seconds_add_up(state):
     line = train_step(state())
-    named = """step reward loss er erv era beta bonus_fraction equal_groups entropy length truncated clip_fraction kl
+    named = """step reward correct sampler_gap sampler_ratio loss er erv era beta bonus_fraction equal_groups entropy length truncated clip_fraction kl
                grad_norm lr tokens seconds dataset_er dataset_erv dataset_era er_undefined erv_undefined""".split()
     assert set(named) <= line.keys()
     assert set(line["seconds"]) == {"rollout", "verify", "score", "rank", "update", "other"}
     assert sum(line["seconds"].values()) == pytest.approx(line["step_seconds"])
+    assert line["reward"] == line["correct"]  # --reward correct
+    assert 0 < line["sampler_gap"] < 1e-5 and 1 <= line["sampler_ratio"] < 1 + 1e-4  # float32 both, and not the same sums
     assert line["lr"] == 2e-4 and line["beta"] is None  # no controller before there is a running mean
     json.loads(json.dumps(line, allow_nan=False))
 
@@ -92,6 +94,27 @@ def test_a_new_entry_of_the_metrics_table_reaches_the_log_and_the_running_means(
     line = train_step(s)
     assert line["size"] > 0 and line["size_undefined"] == 0 and line["dataset_size"] > 0
     assert s.baseline["size"] == line["size"]
+
+
+def test_the_graded_reward_pays_for_the_box_and_the_log_keeps_the_share_of_right_answers(state, monkeypatch):
+    plain, graded = train_step(state()), train_step(state("--reward", "graded"))
+    assert graded["correct"] == plain["correct"] == plain["reward"]  # the same samples
+    boxed_or_not = {1.0, 0.5, -0.5, -1.0}
+    found, advantages = [], train.group_advantages
+
+    def noting(R, *rest):
+        found.extend(R.tolist())
+        return advantages(R, *rest)
+
+    monkeypatch.setattr(train, "group_advantages", noting)
+    train_step(state("--reward", "graded"))
+    assert set(found) <= boxed_or_not and len(set(found)) > 1
+    assert graded["reward"] == pytest.approx(sum(found) / len(found))
+
+
+def test_adamw_has_the_betas_and_the_weight_decay_of_the_options(state):
+    group = state("--adam_beta1", "0.8", "--adam_beta2", "0.99", "--weight_decay", "0.1").optimizer.param_groups[0]
+    assert (group["betas"], group["weight_decay"]) == ((0.8, 0.99), 0.1)
 
 
 def test_micro_batches_do_not_change_the_update(state):
@@ -211,6 +234,36 @@ def test_prompts_that_are_too_long_are_left_out_and_counted(state, capsys):
         state("--max_prompt_tokens", "3")
     with pytest.raises(ValueError, match="no prompt fits"):
         state("--max_new_tokens", "512")  # all of the model's positions
+
+
+def test_prompts_with_too_many_characters_are_left_out_and_counted(state, capsys):
+    s = state("--max_prompt_characters", "20")
+    assert "longer than 64 tokens or 20 characters: left out" in capsys.readouterr().out
+    assert s.problems and all(len(problem.question) <= 20 for problem, _ in s.problems)
+    assert max(len(problem.question) for problem, _ in s.problems) > 17
+
+
+def test_resume_after_the_data_changed_is_refused_and_nothing_is_lost(tmp_path):
+    rows = [{"question": f"{a}+{a}=?", "answer": str(2 * a)} for a in range(2, 12)]
+    own = tmp_path / "own.jsonl"
+    own.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ["--data", str(own), "--model", str(ROOT / "toy_base"), "--template", "plain", "--kl_coef", "0"]
+    out = ["--out", str(tmp_path / "run"), "--max_new_tokens", "20", "--prompts", "4", "--steps", "1"]
+    train.main([*options, *out])
+    own.write_text(own.read_text().replace('"answer": "22"', '"answer": "23"'))
+    with pytest.raises(SystemExit, match="own.jsonl is not what .*checkpoint-1 was trained on") as refused:
+        train.main([*out, "--resume", "--steps", "2"])
+    assert "\n" not in str(refused.value) and (tmp_path / "run" / "checkpoint-1").exists()
+    assert [line["step"] for line in read_metrics(tmp_path / "run")] == [1]
+
+
+def test_a_run_says_what_ends_a_response_where_its_log_is_and_how_it_goes_without_a_terminal(tmp_path, capsys):
+    train.main([*SMALL, "--steps", "2", "--stop", "*", "--out", str(tmp_path / "run")])
+    told = capsys.readouterr().out
+    assert "a response ends with <eos> or *" in told and f"log: {tmp_path}/run/metrics.jsonl" in told
+    assert "step 1 of 2: reward 0." in told and "step 2 of 2: reward 0." in told
+    about = json.loads((tmp_path / "run" / "checkpoint-2" / "run.json").read_text())
+    assert about["stop"] == ["*"]
 
 
 def test_a_folder_that_holds_a_run_is_refused_and_resume_cannot_change_the_run(tmp_path):

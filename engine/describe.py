@@ -1,0 +1,40 @@
+"""What the responses of a training step were like, in numbers: its part of metrics.jsonl that no algorithm reads.
+
+Means are over the responses of all processes, but for entropy and sampler_gap, which are over their tokens.
+
+    reward          what --reward gave                          correct      share that the verifier finds right
+    equal_groups    share in groups whose rewards are all equal, which have nothing to teach
+    length          tokens, the end token included              truncated    share that was cut at max_new_tokens
+    entropy         nats, of the distributions that the tokens were drawn from
+    sampler_gap     mean of |l_sampler - l_scorer|: the two compute the same log-prob, in another order or precision
+    sampler_ratio   the largest exp(l_scorer - l_sampler) of all tokens; 1 where they agree
+
+The last two are there where the step scores its samples before the update (--mini_batches above 1).
+"""
+
+from grpo import equal_groups
+
+
+def describe(world, rollout, R, right, group):
+    """The numbers above, and `tokens`, from a Rollout of B responses, their rewards R [B] and verdicts right [B]."""
+    totals = world.sums({
+        "responses": len(R),
+        "reward": R.sum(),
+        "correct": right.sum(),
+        "equal_groups": group * equal_groups(R, group).sum(),
+        "length": rollout.mask.sum(),
+        "truncated": (~rollout.finished).sum(),
+        "entropy": rollout.entropy.sum(),
+    })  # fmt: skip
+    responses = totals.pop("responses")
+    tokens = int(totals["length"])
+    means = {name: total / responses for name, total in totals.items()}
+    numbers = means | {"entropy": totals["entropy"] / tokens, "tokens": tokens}
+    if rollout.old_logprobs is None:
+        return numbers
+
+    # Sampler and scorer are both 0 outside the mask, so the sum there is of nothing.
+    difference = rollout.old_logprobs - rollout.logprobs  # [B, T]
+    gap = world.sums({"gap": difference.abs().sum()})["gap"] / tokens
+    ratio = max(world.gather([difference.max().exp().item()]))
+    return numbers | {"sampler_gap": gap, "sampler_ratio": ratio}
