@@ -27,13 +27,15 @@ from tqdm import tqdm
 
 from engine import stats
 from engine.batch import sample_seed
-from engine.checkpoints import checkpoint_stops, checkpoint_template, versions
+from engine.checkpoints import checkpoint_prompting, versions
 from engine.config import parse_eval
-from engine.data import list_benchmarks, load_benchmarks, paper_samples
+from engine.data import list_benchmarks, load_benchmarks, own_fields, paper_samples
 from engine.evaluations import Finished, begin, check_folder, compare, decisions, resolve_model, write_results
-from engine.models import check_head, load_model, model_room, weights_hash
+from engine.models import check_family, load_model, model_room, weights_hash
 from engine.parallel import World, leave, setup
-from engine.prompts import render, stop_ids, stop_tokens
+from engine.prompts import render, stop_ids, stop_tokens, warn_of_foreign_markers
+from engine.runs import joined
+from engine.samples import sample_text
 from engine.stats import summarise
 from rank import METRICS, dataset_metrics, mean_states, rank_metrics
 from rollout import Policy, generate
@@ -52,7 +54,16 @@ class Protocol:
     seed: int
     batch: int  # responses sampled together: rounding, and so a sample now and then, can depend on it
     stride: int  # of ERV and ERA
+    window: int | None = None  # likewise
+    system: str | None = None
+    chat_options: str | None = None
     last_number: bool = False
+
+    @classmethod
+    def of(cls, config, **others):
+        """The Protocol that the options of a configuration ask for, but for `others`."""
+        options = {field.name: getattr(config, field.name) for field in fields(cls) if hasattr(config, field.name)}
+        return cls(**options | others)
 
 
 # One batch
@@ -84,7 +95,7 @@ def unsampled(problem, sample):
         "length": None,  # tokens, the end token included
         "truncated": None,  # whether the response was cut at max_new_tokens
     }
-    return record | dict.fromkeys(METRICS)
+    return joined(record, dict.fromkeys(METRICS))
 
 
 def sample_batch(policy, tokenizer, problems, prompts, protocol, stop_ids):
@@ -124,7 +135,7 @@ def sample_batch(policy, tokenizer, problems, prompts, protocol, stop_ids):
         record["truncated"] = not ended  # graded all the same
 
     # Measure their hidden states [N n, T, D]. The mean states [N n, D] are for the metrics of the whole set.
-    metrics = rank_metrics(rollout.states, rollout.mask, stride=protocol.stride)
+    metrics = rank_metrics(rollout.states, rollout.mask, protocol.stride, protocol.window)
     for name, values in metrics.items():
         for record, value in zip(asked, values.tolist()):
             record[name] = stats.finite(value)
@@ -147,7 +158,8 @@ def evaluate(policy, tokenizer, problems, protocol, stop_ids, world=None, out=No
     world.barrier()  # every process has read before one writes
 
     # The same batches on any number of processes, which take them in turn.
-    prompts = [render(tokenizer, problem.question, protocol.template) for problem in problems]
+    asking = protocol.template, protocol.system, protocol.chat_options
+    prompts = [render(tokenizer, problem.question, *asking) for problem in problems]
     cut = batches(problems, prompts, protocol)
     total = len(problems) * protocol.n
     own, verdicts = [], []  # of this process
@@ -188,11 +200,14 @@ def evaluate(policy, tokenizer, problems, protocol, stop_ids, world=None, out=No
 
 def protocols_of(config, path, sets):
     """{source: Protocol} that the options ask for; ValueError where one greedy response would be sampled n times."""
-    options = {field.name: getattr(config, field.name) for field in fields(Protocol)}
-
-    # Without --template, the prompt is the one that the model was trained with, if its checkpoint says so.
-    options["template"] = config.template or checkpoint_template(path) or "qwen-boxed"
-    plain = Protocol(**options)
+    # What is not given is as the model was trained, if its checkpoint says so.
+    trained = checkpoint_prompting(path)
+    plain = Protocol.of(
+        config,
+        template=config.template or trained["template"] or "qwen-boxed",
+        system=config.system or trained["system"],
+        chat_options=config.chat_options or trained["chat_options"],
+    )
 
     # The paper asks more often where there are few problems.
     protocols = {}
@@ -209,15 +224,16 @@ def load_policy(path, dtype, sets, protocols, config, device):
     model, tokenizer = load_model(path, device, getattr(torch, dtype))
     policy = Policy(model.eval(), config.rank_layer)  # eval: no dropout
     template = next(iter(protocols.values())).template  # the same for all
-    more = config.stop or checkpoint_stops(path)
+    more = config.stop or checkpoint_prompting(path)["stop"] or []
     stops = stop_ids(model, tokenizer, template, more)
-    check_head(policy)
+    warn_of_foreign_markers(tokenizer, template)
+    check_family(policy)
 
     # What would fail at the first batch fails now.
     room = model_room(policy)
     for name, protocol in protocols.items():
         longest = protocol.max_new_tokens
-        render(tokenizer, sets[name][0].question, protocol.template)
+        render(tokenizer, sets[name][0].question, protocol.template, protocol.system, protocol.chat_options)
         if longest >= room:
             raise ValueError(f"--max_new_tokens {longest} leaves no room for any prompt: {path} has {room} positions")
     return policy, tokenizer, stops
@@ -235,17 +251,14 @@ def report(name, records, states, show, world):
 
     # Some samples to read, as they were graded.
     for record in records[:show]:
-        world.say(f"\n{record['id']}: {record['question']}")
-        world.say(f"-- response\n{record['response']}")
-        verdict = "right" if record["correct"] else "wrong"
-        world.say(f"-- answer {record['answer']!r}, gold {record['gold']!r}: {verdict}\n")
+        world.say(sample_text(record))
     return summary
 
 
 def run(config):
     """One evaluation, from its options to its folder."""
     # Resolve the options: which problems, which model, sampled how.
-    sets, pools = load_benchmarks(config.bench, config.bench_dir, config.limit)
+    sets, pools = load_benchmarks(config.bench, config.bench_dir, config.limit, own_fields(config))
     path, said = resolve_model(config.model)
     world = setup(config.threads)
     protocols = protocols_of(config, path, sets)

@@ -107,7 +107,7 @@ class Measured:
 
 # A metric is one entry: name, and function of Measured -> [B] float64, NaN where undefined. Logs, running means and
 # evaluation go through the names, so a new measurement of the hidden states is a line here and nothing else, such as
-#     "length": lambda batch: mean_states(batch.hidden, batch.mask).norm(dim=1),
+#     "size": lambda batch: mean_states(batch.hidden, batch.mask).norm(dim=1),
 METRICS = {
     "er": lambda batch: batch.whole,
     "erv": lambda batch: velocity(batch.prefixes),

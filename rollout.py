@@ -27,10 +27,9 @@ import torch
 from torch import nn
 
 from engine.batch import in_pieces, left_padded, runs_of_similar_length, uniforms
-from engine.cache import keep_rows, new_cache, repeat_rows
+from engine.cache import LiveRows, new_cache, repeat_rows
 from grpo import token_logprobs
 
-SLACK = 1 / 8  # share of finished rows in a batch from which on they leave it: leaving costs a copy of the cache
 LOGITS = 2**25  # logits in float32 at a time where log-probs are asked for: 128 MiB, and some copies
 
 
@@ -109,9 +108,9 @@ class Policy(nn.Module):
 
     def logits(self, states):
         """LM head on final states [..., D] -> [..., V], with the scaling or cap that some families put on logits."""
-        config = self.lm.config
+        config = self.lm.config.get_text_config()
         logits = self.lm.get_output_embeddings()(states)
-        logits = logits * getattr(config, "logit_scale", 1.0)  # Cohere
+        logits = logits * (getattr(config, "logit_scale", None) or 1.0)  # Cohere; MPT has None
         logits = logits / getattr(config, "logits_scaling", 1.0)  # Granite
         cap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
         if cap is None:
@@ -134,6 +133,7 @@ class Rollout:
     advantages: torch.Tensor | None = None
     old_logprobs: torch.Tensor | None = None  # before the update, where it was asked for
     ref_logprobs: torch.Tensor | None = None  # of the frozen reference, where there is one
+    learnt: torch.Tensor | None = None  # bool: what the loss counts, of what the mask marks
 
     @property
     def prompt_width(self):  # P
@@ -206,7 +206,8 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, pad_id, temperatu
     """Sample len(seeds) / len(prompts) responses to each prompt; a Rollout, with `states` if keep_states.
 
     prompts: N lists of token ids, none empty; seeds: B integers, in the order of the responses; stop_ids: token ids
-    that end a response. A response that has not ended after max_new_tokens is cut, and `finished` says so.
+    that end a response; pad_id: what stands on padding, None or any other. A response that has not ended after
+    max_new_tokens is cut, and `finished` says so.
     """
     N = len(prompts)
     B = len(seeds)
@@ -216,6 +217,9 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, pad_id, temperatu
         raise ValueError(f"max_new_tokens {max_new_tokens}: must be at least 1")
     device = next(policy.parameters()).device
     samples = B // N
+    vocabulary = policy.lm.get_input_embeddings().num_embeddings
+    if pad_id not in range(vocabulary):  # the masks say what counts: any id that the model can read will do
+        pad_id = 0
 
     # 1. Read each prompt once. What it leaves in the cache, and the logits of the first token, serve all its samples.
     ids, attention = left_padded(prompts, pad_id, device)  # [N, P]
@@ -223,7 +227,7 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, pad_id, temperatu
     logits, state = policy(ids, attention, cache=cache)  # [N, V], [N, D]
 
     # 2. Repeat it for the samples, and make room for what they will say.
-    repeat_rows(cache, samples)
+    repeat_rows(cache, N, samples)
     logits = logits.repeat_interleave(samples, 0)  # [B, V]
     state = state.repeat_interleave(samples, 0)  # [B, D]
     r = empty_rollout(ids, attention, samples, max_new_tokens, pad_id)
@@ -231,26 +235,22 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, pad_id, temperatu
         D = state.shape[1]
         r.states = state.new_zeros(B, max_new_tokens, D)
 
-    # 3. Sample token by token. `rows` [b] are the responses in the batch, `alive` [a] the places of those that go on.
+    # 3. Sample token by token. A response that has ended is out of `live`, and nothing is written for it any more.
     u = uniforms(seeds, max_new_tokens).to(device)  # [B, max_new_tokens]
     stops = torch.tensor(sorted(stop_ids), device=device)
-    rows = alive = torch.arange(B, device=device)
+    live = LiveRows(cache, B, device)
     for t in range(max_new_tokens):
+        rows = live.rows  # [b]: the responses that go on
         token = inverse_cdf(logits, u[rows, t], temperature, top_p)  # [b]
-        logp, H = token_logprobs(logits / (temperature or 1.0), token)  # [b] each
-        write_token(r, t, rows[alive], token[alive], logp[alive], H[alive], state[alive])
-        ends = torch.isin(token[alive], stops)  # [a] bool
-        ended = rows[alive[ends]]
-        r.finished[ended] = True
-        alive = alive[~ends]
-        if len(alive) == 0 or t + 1 == max_new_tokens:
+        logp, H = token_logprobs(logits / (temperature or 1.0), token)  # [b] each; greedy: as at temperature 1
+        write_token(r, t, rows, token, logp, H, state)
+        ended = torch.isin(token, stops)  # [b] bool
+        r.finished[rows[ended]] = True
+        if ended.all() or t + 1 == max_new_tokens:
             break
-        if len(alive) <= len(rows) * (1 - SLACK):  # those that have finished leave the batch
-            keep_rows(cache, alive)
-            rows, token = rows[alive], token[alive]
-            alive = torch.arange(len(rows), device=device)
+        live.keep(~ended)
         length = r.prompt_width + t + 1
-        logits, state = policy(token[:, None], r.attention[rows, :length], cache=cache)
+        logits, state = live.next_token(policy, token[~ended], r.attention[:, :length])
 
     # Give back the room that no response has used.
     T = t + 1
@@ -279,7 +279,7 @@ def empty_rollout(ids, attention, samples, new_tokens, pad_id):
 
 
 def write_token(r, t, rows, token, logp, H, state):
-    """Token t of the responses `rows` [a], and what it was drawn from: [a] each, state [a, D]."""
+    """Token t of the responses `rows` [b], and what it was drawn from: [b] each, state [b, D]."""
     place = r.prompt_width + t
     r.ids[rows, place] = token
     r.attention[rows, place] = 1

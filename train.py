@@ -1,15 +1,15 @@
 """VERL: GRPO with the advantage shaped by effective rank, velocity and acceleration.
 
-One training step (`train_step`), for the N = prompts x group responses of a batch:
+One training step (`train_step`), for the B = prompts x group responses of a batch:
 
-    1 sample   G responses to each prompt, and the hidden states that predicted their tokens             rollout.py
-    2 verify   R = 1 where the answer is right, else 0 (or another --reward)                             verifier.py
-    3 shape    ER, ERV, ERA from the states, A from R over the group; A' from both                       rank.py,
-               and from the running means of ER, ERV and ERA                                       grpo.py, shaping.py
-    4 update   clipped loss on A', backward, clip, step; `mini_batches` times per rollout                grpo.py
+    1 sample   G responses to each prompt, and the hidden states that predicted their tokens      rollout.py
+    2 verify   R = 1 where the answer is right, else 0 (or another --reward)                      verifier.py
+    3 shape    A from R over the group; ER, ERV, ERA from the states;                             grpo.py, rank.py
+               A' from both, against the running means of ER, ERV and ERA                         shaping.py
+    4 update   clipped loss on A', backward, clip, step; `mini_batches` times per rollout         grpo.py
     5 log      one line of DIR/metrics.jsonl
 
-Plain GRPO is steps 1, 2, 4 and 5 with A' = A (--shaping none).
+Plain GRPO is the same with A' = A (--shaping none).
 
     python train.py                                         the embedded default: a minute on a laptop
     python train.py --shaping none                          the same run as plain GRPO
@@ -18,33 +18,34 @@ Plain GRPO is steps 1, 2, 4 and 5 with A' = A (--shaping none).
     torchrun --nproc_per_node 8 train.py …                  the same on 8 GPUs; the global batch does not change
 
 How it differs from a framework's trainer. One step is one function that reads as the method does. Batches and samples
-are functions of (seed, step, place): a run that was stopped and resumed ends with the same weights, to the bit on one
-CPU process, and a run on several processes has the prompts and samples of a run on one. Left out: a learning-rate
-schedule, LoRA, several turns, rewards that are not checked answers.
+are functions of (seed, step, prompt, sample): a run that was stopped and resumed ends with the same weights, to the bit
+on one CPU process, and a run on several processes has the prompts and samples of a run on one. What is called on
+`s.world` may speak to other processes; on one process it does nothing. Left out: LoRA, several turns, dynamic sampling.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 
 from engine import parallel, runs
-from engine.batch import sample_seed
+from engine.batch import in_batches, joined_rollouts, sample_seed
 from engine.checkpoints import load_state
 from engine.config import TrainConfig
-from engine.data import load_benchmark, training_prompts
+from engine.data import load_benchmark, own_fields, training_prompts
 from engine.describe import describe
-from engine.models import check_head, check_memory, load_model, model_room, recompute
-from engine.prompts import stop_ids, stop_tokens
-from engine.rewards import REWARDS
+from engine.models import check_family, check_memory, load_model, model_room, recompute
+from engine.prompts import stop_ids, stop_tokens, warn_of_foreign_markers
+from engine.rewards import grade, load_reward
+from engine.samples import few_samples, prefix_curves
 from engine.stats import before_after, summarise
 from eval import Protocol, evaluate
 from grpo import group_advantages, policy_loss, token_weights
 from rank import dataset_metrics, mean_states, rank_metrics
-from rollout import Policy, Rollout, generate, score_logprobs
+from rollout import Policy, generate, score_logprobs
 from shaping import shape_advantages, update_baseline
 from toy import BASE
-from verifier import verify
 
 
 @dataclass
@@ -56,28 +57,31 @@ class State:
     policy: Policy
     tokenizer: object
     problems: list  # of the training set, each with its prompt: [(Problem, token ids)]
-    data: int  # their hash: a resumed run must have the same
+    data: int  # their fingerprint: a resumed run must have the same
     stop_ids: set  # token ids that end a response
+    reward: Callable  # what --reward names
     optimizer: torch.optim.Optimizer | None = None
     reference: Policy | None = None  # the model at the start, frozen, where --kl_coef asks for it
     step: int = 0  # steps done
     baseline: dict | None = None  # running means {name of a rank metric: mu}; None before the first step
+    samples: list = field(default_factory=list)  # a few responses of the last step, for people to read
 
 
 def train_step(s):
     """One step of VERL on State s; returns the step's line of metrics.jsonl, the same on all processes."""
     c, clock = s.config, runs.Clock()
 
-    # 1. Sample: this process's share of the step's prompts, `group` responses to each.
-    places = s.world.own_places(c.prompts, c.mini_batches)  # in the batch of all processes
+    # 1. Sample. The prompts of a mini-batch are the same on any number of processes, which share each mini-batch.
+    numbers = s.world.own_prompts(c.prompts, c.mini_batches)  # which of the step's prompts are this process's
     whole_batch = parallel.batch_of(s.problems, s.step, c.prompts, c.seed)
-    batch = [whole_batch[place] for place in places]  # [(Problem, token ids)]
-    rollout = sample(s, batch, places)  # B responses of at most T tokens
+    batch = [whole_batch[number] for number in numbers]  # [(Problem, token ids)]
+    rollout = sample(s, batch, numbers)  # B responses of at most T tokens
     clock.lap("rollout")
 
-    # 2. Verify: which responses are right? (Their ranks are computed meanwhile, where a core is idle.)
-    measured = parallel.in_background(s.world.device, measure_states, rollout, c)
-    R, right = rewards(s, batch, rollout)  # [B], [B]
+    # 2. Verify. Meanwhile, on a core that is idle, `ranks` computes what the hidden states say.
+    ranks = parallel.in_background(s.world.device, measure_states, rollout, c)
+    answered = [problem for problem, _ in batch for _ in range(c.group)]  # one for each response
+    graded = grade(s.reward, answered, rollout, s.tokenizer, c.max_new_tokens, c.overlong_buffer)
     clock.lap("verify")
 
     # The loss compares with the policy before the update and, if asked to, with the first policy of all.
@@ -85,66 +89,65 @@ def train_step(s):
     clock.lap("score")
 
     # 3. Shape: what the group says of a response, and what its hidden states say.
-    A = group_advantages(R, c.group, c.scale_std)  # [B]
-    metrics, mean_state = measured()  # {name: [B]}, [B, D]
-    used = metrics
+    A = group_advantages(graded.rewards, c.group, c.scale_std)  # [B]
+    metrics, mean_state, curves = ranks()  # {name: [B]}, [B, D], [few, K]; waits for them
+    signal = metrics
     if c.shaping == "shuffled":  # the control that keeps the size of the bonus and loses its signal
-        used = s.world.of_other_responses(metrics, places, c.group, sample_seed(c.seed, s.step, "order"))
+        signal = s.world.of_other_responses(metrics, numbers, c.group, sample_seed(c.seed, s.step, "order"))
     shaped, bonus = shape_advantages(
-        A, used, s.baseline, c.kappa, c.gain, c.shaping, mask=rollout.mask, entropy=rollout.entropy
+        A, signal, s.baseline, c.kappa, c.gain, c.shaping, mask=rollout.mask, entropy=rollout.entropy
     )
     means, undefined = s.world.known_means(metrics)  # {name: number} each, over all processes
-    s.baseline = update_baseline(s.baseline, means, c.alpha)  # for the next step: this one has been compared already
-    dataset = dataset_metrics(s.world.by_place(mean_state, places))  # the responses themselves as a trajectory
+    s.baseline = update_baseline(s.baseline, means, c.alpha)  # only now: this step was compared with those before it
+    dataset = dataset_metrics(s.world.by_prompt(mean_state, numbers))  # of the step's responses as one trajectory
     clock.lap("rank")
 
     # 4. Update: learn from the shaped advantages.
     rollout.states = None  # large, and not needed any more
-    if shaped.dim() == 1:  # every token of a response gets the response's own
-        shaped = shaped[:, None].expand(rollout.mask.shape)
     rollout.advantages = shaped  # [B, T]
+    if shaped.dim() == 1:  # every token of a response gets the response's own
+        rollout.advantages = shaped[:, None].expand(rollout.mask.shape)
     updated = update(s, rollout)
     s.step += 1
     clock.lap("update")
 
     # 5. Log.
-    line = {"step": s.step} | describe(s.world, rollout, R, right, c.group)
-    line |= s.world.means(bonus) | updated | means
-    line |= {f"{name}_undefined": count for name, count in undefined.items()}
-    line |= {f"dataset_{name}": value.item() for name, value in dataset.items()}
+    s.samples = few_samples(s.step, c.log_samples, graded, metrics, curves, A, shaped)
+    counts = {f"{name}_undefined": count for name, count in undefined.items()}
+    whole = {f"dataset_{name}": value.item() for name, value in dataset.items()}
+    described = describe(s.world, rollout, graded, c.group)
+    bonuses = s.world.means(bonus)
+    line = runs.joined({"step": s.step}, described, bonuses, updated, means, counts, whole)
     clock.lap("other")
     return line | {"seconds": clock.seconds, "step_seconds": clock.total()}
 
 
-def sample(s, batch, places):
+def sample(s, batch, numbers):
     """A Rollout of `group` responses to each problem of this process, with the states that predicted each token."""
     c = s.config
     prompts = [ids for _, ids in batch]
-    seeds = [sample_seed(c.seed, s.step, place, j) for place in places for j in range(c.group)]
+    seeds = [sample_seed(c.seed, s.step, number, j) for number in numbers for j in range(c.group)]
     pad_id = s.tokenizer.pad_token_id
+    parts = []
     with parallel.unsharded(s.policy):
-        return generate(
-            s.policy, prompts, seeds, c.max_new_tokens, s.stop_ids, pad_id, c.temperature, keep_states=True
-        )
-
-
-def rewards(s, batch, rollout):
-    """(what --reward gives for each response, 1 where the verifier finds it right and else 0): float32 [B] each."""
-    c = s.config
-    reward = REWARDS[c.reward]
-    rows = [problem for problem, _ in batch for _ in range(c.group)]  # one for each response
-    texts = rollout.texts(s.tokenizer)
-    right = [verify(text, row.answer) for text, row in zip(texts, rows)]
-    R = [reward(row.question, text, row.answer, row) for text, row in zip(texts, rows)]
-    return torch.tensor(R, device=s.world.device).float(), torch.tensor(right, device=s.world.device).float()
+        for some, own_seeds in in_batches(prompts, seeds, c.sample_batch):
+            part = generate(
+                s.policy, some, own_seeds, c.max_new_tokens, s.stop_ids, pad_id, c.temperature, keep_states=True
+            )
+            parts.append(part)
+    return joined_rollouts(parts)
 
 
 def other_logprobs(s, rollout):
-    """Log-probs [B, T] before the update and under the frozen reference, each None where it is not needed."""
+    """Log-probs [B, T] before the update and under the frozen reference, each None where it is not needed.
+
+    The sampler's own will not do: it computes in another order, and on a GPU in bfloat16, so that a policy that has not
+    moved would have ratios other than 1.
+    """
     c = s.config
     old = reference = None
     with parallel.unsharded(s.policy, s.reference):
-        if c.mini_batches > 1:  # with one update per rollout, its own forward gives them
+        if c.mini_batches > 1:  # a single update computes them itself, in its own forward (loss_of)
             old = score_logprobs(s.policy, rollout, c.temperature, c.micro_tokens)
         if s.reference:
             reference = score_logprobs(s.reference, rollout, c.temperature, c.micro_tokens)
@@ -152,9 +155,11 @@ def other_logprobs(s, rollout):
 
 
 def measure_states(rollout, c):
-    """The rank metrics {name: [B]} of the sampled responses, and their mean states [B, D]."""
-    metrics = rank_metrics(rollout.states, rollout.mask, c.stride, c.window)
-    return metrics, mean_states(rollout.states, rollout.mask)
+    """Rank metrics {name: [B]} of the sampled responses, their mean states [B, D], and m_j of a few of them [few, K]."""
+    z, mask = rollout.states, rollout.mask  # [B, T, D], [B, T]
+    few = slice(c.log_samples)
+    curves = prefix_curves(z[few], mask[few], c.stride, c.window)
+    return rank_metrics(z, mask, c.stride, c.window), mean_states(z, mask), curves
 
 
 def update(s, rollout):
@@ -163,24 +168,26 @@ def update(s, rollout):
     Each is a mean over the updates. FloatingPointError, before the weights are touched, where loss or gradient is not.
     """
     c = s.config
-    learnt = rollout.mask  # [B, T]: the tokens that are learnt from
+    rollout.learnt = rollout.mask  # [B, T]: the tokens that are learnt from
     if c.mask_truncated:
-        learnt = learnt & rollout.finished[:, None]
+        rollout.learnt = rollout.mask & rollout.finished[:, None]
+    risen = (s.step + 1) / max(1, c.warmup_steps)
+    lr = c.lr * min(1.0, risen)  # rises over the warm-up, then stays
+    s.optimizer.param_groups[0]["lr"] = lr
     updates = []
-    for rows in torch.arange(len(learnt), device=learnt.device).chunk(c.mini_batches):  # whole groups
+    for rows in torch.arange(len(rollout.mask), device=s.world.device).chunk(c.mini_batches):
         # The loss is a mean over all tokens of this update, so they are counted before anything is divided.
-        tokens = s.world.sum(learnt[rows].sum()).clamp(min=1)
+        tokens = s.world.sum(rollout.learnt[rows].sum()).clamp(min=1)
         responses = len(rows) * s.world.size
 
-        # Gradients add up over micro-batches, which are as large as the memory allows.
+        # Gradients add up over micro-batches, which are as large as the memory allows. A process that has fewer of them
+        # than another repeats its last one with weight 0, since sharded models must be called equally often.
         sums = {}
-        parts = rollout.micro_batches(c.micro_tokens, rows)
-        for (chosen, part), counts in s.world.equally_often(parts):
-            T = part.mask.shape[1]
-            used = learnt[chosen, :T] & counts  # one that is there for the other processes' sake weighs nothing
-            weights = token_weights(used, c.normalise, tokens, responses, c.max_new_tokens)
+        parts = [part for _, part in rollout.micro_batches(c.micro_tokens, rows)]
+        for part, is_real in s.world.equally_often(parts):
+            weights = token_weights(part.learnt & is_real, c.normalise, tokens, responses, c.max_new_tokens)
             loss, stats = loss_of(s, part, weights)
-            (loss * s.world.size).backward()  # FSDP takes the mean over processes of what is a sum here
+            (loss * s.world.size).backward()  # FSDP takes the mean over processes; ours is a sum, divided already
             stats["loss"] = loss.detach()
             sums = {name: sums.get(name, 0.0) + value for name, value in stats.items()}
 
@@ -192,10 +199,10 @@ def update(s, rollout):
         s.optimizer.zero_grad(set_to_none=True)
         updates.append(stats)
 
-    means = {}
+    means = {"lr": lr}
     for name in updates[0]:
         means[name] = sum(stats[name] / len(updates) for stats in updates)
-    return means | {"lr": s.optimizer.param_groups[0]["lr"]}
+    return means
 
 
 def loss_of(s, part, weights):
@@ -206,7 +213,7 @@ def loss_of(s, part, weights):
         part.ids, part.attention, part.responses, temperature=c.temperature, entropy=with_entropy
     )
     old = part.old_logprobs
-    if old is None:  # the only update of this rollout: nothing has moved yet
+    if old is None:  # the only update of this rollout: the policy has not moved yet
         old = logp.detach()
     return policy_loss(
         logp, old, part.advantages, weights,
@@ -225,26 +232,24 @@ def refuse_non_finite(step, loss, norm):
 
 def start(config, world, checkpoint=None):
     """The State of a new run, or of a checkpoint (a folder) to go on from."""
+    # Load and check, on every process. What one of them cannot do ends all of them, with its reason.
     source = str(BASE) if config.model == "toy" else config.model
-    error = s = None
-    # Load and check. What cannot work ends all processes together, with the reason of one.
-    try:
+    with world.all_or_none():
         check_memory(source, world, config.kl_coef > 0)
         model, tokenizer = load_model(checkpoint or source, world.device)
-        policy = Policy(model.eval(), config.rank_layer)  # eval: dropout would set old and new log-probs apart
-        check_head(policy)
+        policy = Policy(model.eval(), config.rank_layer)  # eval: no dropout, or old and new log-probs would differ
+        check_family(policy)
+        warn_of_foreign_markers(tokenizer, config.template)
         if config.bench != "none":  # a benchmark that is missing is an error now, not after the training
-            load_benchmark(config.bench, bench_dir=config.bench_dir)
+            load_benchmark(config.bench, config.bench_dir, own=own_fields(config))
         problems = training_prompts(config, tokenizer, model_room(policy), world.say)
         data = sample_seed(*problems)
         stops = stop_ids(model, tokenizer, config.template, config.stop or [])
-        s = State(config, world, policy, tokenizer, problems, data, stops)
+        s = State(config, world, policy, tokenizer, problems, data, stops, load_reward(config.reward))
         if config.kl_coef:
             frozen, _ = load_model(source, world.device)
             s.reference = Policy(frozen.eval().requires_grad_(False))
-    except (ValueError, OSError) as problem:
-        error = str(problem)
-    world.agree("data", s and s.data, error)
+    world.agree("data", s.data)
     world.say(f"a response ends with {' or '.join(stop_tokens(tokenizer, s.stop_ids))}")
 
     # Split what was loaded over the processes, and only then make the optimizer, whose state is split likewise.
@@ -273,10 +278,11 @@ def train(s, run):
         if s.step == 0:
             measure(s, run, c.eval_n)
         while s.step < c.steps:
-            with run.whole_step(s):
-                run.log(train_step(s))
+            with run.whole_step(s):  # which it is, saved if it is due, whatever is pressed meanwhile
+                run.log(train_step(s), s.samples)
             if c.eval_every and s.step % c.eval_every == 0 and s.step < c.steps:
                 measure(s, run, 1)
+                run.keep_best(s)
         measure(s, run, c.eval_n)
 
     # What has changed? The table of the first evaluation beside the last.
@@ -291,14 +297,11 @@ def measure(s, run, samples):
     c = s.config
     if c.bench == "none" or s.step in run.evaluations(samples):
         return
-    # As in training: the same template, temperature, length limit and verifier.
-    protocol = Protocol(
-        template=c.template, n=samples, temperature=c.temperature, top_p=1.0, max_new_tokens=c.max_new_tokens,
-        seed=c.seed, batch=256, stride=c.stride,
-    )  # fmt: skip
+    # As in training: the same prompt, temperature, length limit and verifier.
+    protocol = Protocol.of(c, n=samples, top_p=1.0, batch=256)
     line = {"step": s.step, "n": samples, "benchmarks": {}}
     with parallel.unsharded(s.policy):
-        for name, problems in load_benchmark(c.bench, bench_dir=c.bench_dir).items():
+        for name, problems in load_benchmark(c.bench, c.bench_dir, own=own_fields(c)).items():
             title = f"step {s.step}: {name}"
             records, _ = evaluate(s.policy, s.tokenizer, problems, protocol, s.stop_ids, s.world, desc=title)
             line["benchmarks"][name] = summarise(records)

@@ -5,8 +5,10 @@ into micro-batches, or whose LM head is applied in pieces, gives the same number
 """
 
 import hashlib
+from dataclasses import fields, replace
 
 import torch
+import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 
@@ -67,3 +69,35 @@ def in_pieces(function, rows, *tensors):
     parts = zip(*(tensor.split(rows) for tensor in tensors))
     pieces = [checkpoint(function, *part, use_reentrant=False) for part in parts]
     return tuple(torch.cat(values) for values in zip(*pieces))
+
+
+def in_batches(prompts, seeds, responses=None):
+    """(prompts, seeds) of those that are sampled together: at most so many responses, or all, but whole prompts."""
+    samples = len(seeds) // len(prompts)
+    size = len(prompts) if responses is None else max(1, responses // samples)
+    for first in range(0, len(prompts), size):
+        last = first + size
+        yield prompts[first:last], seeds[samples * first : samples * last]
+
+
+def joined_rollouts(parts):
+    """One Rollout of several, one below the other, padded to the widest prompt and the longest response."""
+    if len(parts) == 1:
+        return parts[0]
+    P = max(part.prompt_width for part in parts)
+    T = max(part.mask.shape[1] for part in parts)
+    joined = {}
+    for field in fields(parts[0]):
+        rows = []
+        for part in parts:
+            values = getattr(part, field.name)
+            left, right = P - part.prompt_width, T - part.mask.shape[1]
+            if values is None or field.name == "finished":
+                pass
+            elif field.name in ("ids", "attention"):
+                values = F.pad(values, (left, right))
+            else:  # [b, T] or [b, T, D]
+                values = F.pad(values, (0, 0) * (values.dim() - 2) + (0, right))
+            rows.append(values)
+        joined[field.name] = None if rows[0] is None else torch.cat(rows)
+    return replace(parts[0], **joined)

@@ -1,39 +1,58 @@
-"""KV caches that are read once per prompt, repeated for its samples, grow cheaply, and let finished rows go.
+"""Caches that are read once per prompt, repeated for its samples, grow cheaply, and let finished rows go.
 
-How it differs from transformers' DynamicCache: a layer of that copies all it holds for each new token, which takes
-longer than the attention itself. Here full-attention layers reserve ROOM tokens ahead. Layers of other kinds (sliding
-windows) stay as they are.
+What a model remembers of a sequence is, by kind of layer, the keys and values of all its tokens (full attention; of
+different widths in MLA, where they are compressed), those of the last few (sliding windows), or a state of fixed size
+(convolutions and linear attention). All have rows, and both repeating and letting go are a choice of rows:
+`reorder_cache`, which transformers keeps for beam search, is the one method that every kind of layer has.
+
+How it differs from transformers' DynamicCache: a full-attention layer of that copies all it holds for each new token,
+which takes longer than the attention itself. Here such layers reserve ROOM tokens ahead. Layers of other kinds stay as
+they are. Whether a family's cache works at all is found out by engine/models.py, `check_cache`.
 """
 
+import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 ROOM = 16  # tokens that a layer grows by
+SLACK = 1 / 8  # share of finished rows in a batch from which on they leave it: leaving costs a copy of the cache
 
 
 class RoomyLayer(DynamicLayer):
-    """A layer whose keys and values [b, heads, tokens, width] are views of the beginning of a larger tensor."""
+    """A layer whose keys and values [b, heads, tokens, width] are views of the beginning of larger tensors."""
 
-    room = None  # [2, b, heads, tokens + some, width]: keys, then values
+    key_room = value_room = None  # [b, heads, tokens + some, width]
 
     def update(self, key_states, value_states, *args, **kwargs):
         held, new = self.keys.shape[-2], key_states.shape[-2]
-        if self.room is None or held + new > self.room.shape[-2]:
-            b, heads, _, width = self.keys.shape
-            self.room = self.keys.new_empty(2, b, heads, held + new + ROOM, width)
-            self.room[0, ..., :held, :] = self.keys
-            self.room[1, ..., :held, :] = self.values
-        self.room[0, ..., held : held + new, :] = key_states
-        self.room[1, ..., held : held + new, :] = value_states
-        self.keys, self.values = self.room[..., : held + new, :]
+        if self.key_room is None or held + new > self.key_room.shape[-2]:
+            self.key_room = with_room(self.keys, new + ROOM)
+            self.value_room = with_room(self.values, new + ROOM)
+        self.key_room[..., held : held + new, :] = key_states
+        self.value_room[..., held : held + new, :] = value_states
+        self.show(held + new)
         return self.keys, self.values
 
-    def batch_select_indices(self, indices):
-        if self.room is None:  # nothing has been added since the prompt was read
-            return super().batch_select_indices(indices)
+    def reorder_cache(self, beam_idx):
+        if self.key_room is None:  # nothing has been added since the prompt was read
+            return super().reorder_cache(beam_idx)
         held = self.keys.shape[-2]
-        self.room = self.room[:, indices]
-        self.keys, self.values = self.room[..., :held, :]
+        self.key_room = self.key_room[beam_idx]
+        self.value_room = self.value_room[beam_idx]
+        self.show(held)
+
+    def show(self, tokens):
+        """Keys and values are the first so many tokens of their rooms."""
+        self.keys = self.key_room[..., :tokens, :]
+        self.values = self.value_room[..., :tokens, :]
+
+
+def with_room(held, more):
+    """A tensor [b, heads, tokens + more, width] that begins with held [b, heads, tokens, width]."""
+    b, heads, tokens, width = held.shape
+    room = held.new_empty(b, heads, tokens + more, width)
+    room[..., :tokens, :] = held
+    return room
 
 
 def new_cache(model):
@@ -41,14 +60,49 @@ def new_cache(model):
     return DynamicCache(config=model.config)
 
 
-def repeat_rows(cache, samples):
-    """Each row `samples` times, one after the other; from here on the cache grows cheaply."""
-    cache.batch_repeat_interleave(samples)
+def repeat_rows(cache, rows, samples):
+    """Each of so many rows `samples` times, one after the other; from here on the cache grows cheaply."""
+    keep_rows(cache, torch.arange(rows).repeat_interleave(samples))
     for layer in cache.layers:
         if type(layer) is DynamicLayer:
             layer.__class__ = RoomyLayer
 
 
 def keep_rows(cache, rows):
-    """Only these rows [b] int64, in this order."""
-    cache.batch_select_indices(rows)
+    """Only these rows [b] int64, in this order; a row may be there several times."""
+    cache.reorder_cache(rows)
+
+
+class LiveRows:
+    """The rows of a batch that are still being sampled. For the sampler, those that have finished are not there.
+
+    For the model they are, for a while: leaving costs a copy of the cache, so they leave together once they are SLACK
+    of the batch. Until then they are computed as well, and their results are dropped.
+    """
+
+    def __init__(self, cache, count, device):
+        self.cache = cache
+        self.in_batch = torch.arange(count, device=device)  # [n]: which rows the cache holds
+        self.live = torch.arange(count, device=device)  # [b]: where in `in_batch` those are that go on
+
+    @property
+    def rows(self):
+        """Which rows go on, [b]."""
+        return self.in_batch[self.live]
+
+    def keep(self, going_on):
+        """Of the rows that were live, those go on where going_on [b] bool is True."""
+        self.live = self.live[going_on]
+        if len(self.live) <= len(self.in_batch) * (1 - SLACK):
+            keep_rows(self.cache, self.live)
+            self.in_batch = self.in_batch[self.live]
+            self.live = torch.arange(len(self.live), device=self.live.device)
+
+    def next_token(self, policy, token, attention):
+        """Policy.next_token of the live rows, which have just drawn token [b]; attention [B, L] of all rows."""
+        ids = torch.zeros_like(self.in_batch)  # [n]; what a finished row reads does not matter
+        ids[self.live] = token
+        logits, state = policy(ids[:, None], attention[self.in_batch], cache=self.cache)
+        if len(self.live) < len(self.in_batch):
+            logits, state = logits[self.live], state[self.live]
+        return logits, state

@@ -43,16 +43,14 @@ def last_checkpoint(folder):
     return found[-1][1] if found else None
 
 
-def checkpoint_template(path):
-    """The prompt template that the model in this folder was trained with; None if it does not say."""
-    run = Path(path) / "run.json"
-    return json.loads(run.read_text())["template"] if run.exists() else None
+PROMPTING = ("template", "system", "chat_options", "stop")  # options that decide what a model is asked, and how it ends
 
 
-def checkpoint_stops(path):
-    """The texts of --stop that the model in this folder was trained with; none if it does not say."""
+def checkpoint_prompting(path):
+    """{option of PROMPTING: what the model in this folder was trained with}, None for what its folder does not say."""
     run = Path(path) / "run.json"
-    return json.loads(run.read_text()).get("stop") or [] if run.exists() else []
+    about = json.loads(run.read_text()) if run.exists() else {}
+    return {name: about.get(name) for name in PROMPTING}
 
 
 def read_weights(checkpoint):
@@ -64,8 +62,10 @@ def versions():
     return {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}
 
 
-def save_checkpoint(folder, policy, optimizer, tokenizer, run, state, keep, world):
+def save_checkpoint(folder, policy, optimizer, tokenizer, run, state, keep, world, spare=None):
     """Write DIR/checkpoint-<step>, then remove all but the newest `keep`; returns its path. All processes call it.
+
+    spare: the step of an older checkpoint that stays.
 
     run: JSON-able, with its "step"; state: tensors and plain containers. OSError (disk full, no permission): nothing
     but the temporary folder is touched, older checkpoints stay.
@@ -87,8 +87,9 @@ def save_checkpoint(folder, policy, optimizer, tokenizer, run, state, keep, worl
                 (temporary / "run.json").write_text(json.dumps({"layout": LAYOUT} | run, indent=1))
                 torch.save(state | {"torch_rng": torch.get_rng_state()}, temporary / "state.pt")
                 publish(temporary, final)
-                for _, old in checkpoints(folder)[:-keep]:
-                    remove(old)
+                for step, old in checkpoints(folder)[:-keep]:
+                    if step != spare:
+                        remove(old)
     finally:
         if world.first:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -138,8 +139,12 @@ def load_state(checkpoint, policy, optimizer, world):
         )
     held = state_dict.get_optimizer_state_dict(policy, optimizer)
     with distributed_storage():
+        # AdamW keeps moments only of what has had a gradient; an image encoder that no text goes through never has.
+        kept = dcp.FileSystemReader(checkpoint / "optimizer").read_metadata().state_dict_metadata
+        held["state"] = {name: moments for name, moments in held["state"].items() if f"state.{name}.step" in kept}
         dcp.load(held, checkpoint_id=checkpoint / "optimizer", no_dist=world.size == 1)
-    state_dict.set_optimizer_state_dict(policy, optimizer, held)
+    incomplete = state_dict.StateDictOptions(strict=False)
+    state_dict.set_optimizer_state_dict(policy, optimizer, held, options=incomplete)
     state = torch.load(checkpoint / "state.pt", map_location=world.device, weights_only=True)
     torch.set_rng_state(state.pop("torch_rng").cpu())
     return state

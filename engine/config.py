@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, fields
 from types import NoneType
 from typing import Literal, get_args, get_origin
 
-from engine.prompts import TEMPLATES
+import toy
+from engine.prompts import TEMPLATES, chat_options
 from engine.rewards import REWARDS
 from grpo import NORMALISATIONS
 from shaping import MODES
@@ -51,20 +52,26 @@ class Shared:
 
     # Which model, asked what, and how its answers are sampled.
     model: str | None = option("toy, a hub id or a folder; train: toy if left out; eval: the newest run's checkpoint")
+    system: str | None = option("system message, for --template chat")
+    chat_options: str | None = option('JSON for the tokenizer\'s chat template, such as {"enable_thinking": false}')
     template: Literal[tuple(TEMPLATES)] | None = option("how a question becomes a prompt; eval: the checkpoint's own")
-    stop: list[str] | None = option("tokens that end a response, besides those of the model and of the template")
+    stop: list[str] | None = option("tokens that end a response, besides the model's and the template's")
     bench: str | None = option("a benchmark or FILE.jsonl; eval: several, by commas, or list; train: or none")
+    question: str = option("field of the question in a file or hub set of one's own; a.b is b within a", "question")
+    answer: str = option("field of its answer", "answer")
     bench_dir: str | None = option("folder with <name>/test.jsonl, instead of the network", may_change=True)
     temperature: float | None = option("of sampling, and of the log-probs that are trained", usual="0.6 to 1", least=0)
     max_new_tokens: int | None = option("tokens per response", least=1)
     # The ranks of a response.
     stride: int | None = option("tokens between the prefixes of ERV and ERA: about a sentence", least=1)
+    window: int | None = option("ERV and ERA see the last tokens only; all if left out (release: 512)", least=2)
     rank_layer: int = option("states of which layer: -1 the final norm's output, 0 embeddings, k block k", -1, least=-1)
     # The run.
     seed: int = option("of batches, samples and shuffling", 0)
     threads: int | None = option("CPU threads: 1 for a tiny model, whose threads would wait", least=1, may_change=True)
     out: str | None = option("folder that keeps the results; runs/<time> if left out", may_change=True)
     resume: bool = option("go on with what stands in --out", False, may_change=True)
+    show: int = option("print so many responses: of each benchmark; of each training step", 0, least=0, may_change=True)
 
 
 @dataclass
@@ -72,10 +79,10 @@ class TrainConfig(Shared):
     """Options of train.py."""
 
     # What is learnt, and how the advantage is shaped.
-    data: str | None = option("toy, a training set's name or FILE.jsonl")
-    reward: Literal[tuple(REWARDS)] | None = option("what a response is worth, see engine/rewards.py")
+    data: str | None = option("toy, a training set's name, a hub id, or a .jsonl, .json, .csv or .parquet file")
+    reward: str | None = option(f"what a response is worth: {', '.join(REWARDS)}, or FILE.py:FUNCTION")
+    overlong_buffer: int = option("soft overlong penalty on the last tokens before the limit (DAPO)", 0, least=0)
     shaping: Literal[MODES] = option("what is added to the advantage, see shaping.py", "verl")
-    window: int | None = option("ERV and ERA see the last tokens only; all if left out (release: 512)", least=2)
     kappa: float = option(
         "bonus at most |A| / kappa", 2.0, usual="2", above=1, why="a larger bonus could turn the sign of an advantage"
     )
@@ -92,7 +99,8 @@ class TrainConfig(Shared):
     max_prompt_tokens: int | None = option("longer prompts are left out and counted", least=1)
     max_prompt_characters: int | None = option("likewise, template included; no limit if left out", least=1)
     # The loss and its optimizer.
-    lr: float | None = option("AdamW learning rate, constant", usual="5e-7 to 1e-5 for language models", above=0)
+    lr: float | None = option("AdamW learning rate", usual="5e-7 to 1e-5 for language models", above=0)
+    warmup_steps: int = option("the learning rate rises linearly over so many steps, then stays", 0, least=0)
     adam_beta1: float = option("decay of AdamW's mean of gradients", 0.9, usual="0.9", least=0, below=1)
     adam_beta2: float | None = option("decay of its mean of squares", usual="0.95 to 0.999", least=0, below=1)
     weight_decay: float | None = option("share of a weight that AdamW takes off, times lr", usual="0 to 0.1", least=0)
@@ -106,12 +114,16 @@ class TrainConfig(Shared):
     max_grad_norm: float = option("gradients are scaled down to this norm", 1.0, usual="1", above=0)
     # Memory against time; the results stay the same.
     micro_tokens: int = option("padded tokens per forward: memory, not results", 16384, least=1, may_change=True)
+    sample_batch: int | None = option("responses sampled at a time; all if left out", least=1, may_change=True)
     recompute: bool = option("keep no activations: less memory, slower updates", False, may_change=True)
     # What is measured and kept on the way.
     eval_n: int = option("samples per problem of the table before and after", 8, least=1)
     eval_every: int = option("evaluate every N steps, with one sample; 0: never", 0, least=0, may_change=True)
     save_every: int = option("checkpoint every N steps", 10, least=1, may_change=True)
     keep: int = option("newest checkpoints to keep", 2, least=1, may_change=True)
+    keep_best: bool = option("also keep the checkpoint with the best pass@1 of --eval_every", False, may_change=True)
+    log_samples: int = option("responses of each step that go to DIR/samples.jsonl", 4, least=0, may_change=True)
+    tensorboard: bool = option("also write every number to DIR/tensorboard", False, may_change=True)
 
 
 @dataclass
@@ -124,16 +136,15 @@ class EvalConfig(Shared):
     limit: int | None = option("only the first N problems of each benchmark", least=1)
     batch: int = option("responses sampled together", 256, usual="64 to 1024, less for large models", least=1)
     last_number: bool = option("without a box or the like, accept the last number as the answer", False)
-    show: int = option("print this many samples of each benchmark", 0, least=0)
     compare: list[str] | None = option("two evaluation folders; nothing is sampled")
 
 
 # What an option that was left out becomes. The paper leaves some choices open; its release is the source of those.
 TRAIN_RECIPES = {
     "toy": dict(
-        data="toy", template="plain", bench="toy", threads=1, temperature=1.0, stride=4, steps=40, prompts=32, group=8,
-        max_prompt_tokens=64, max_new_tokens=96, lr=2e-4, kl_coef=0.0, entropy_coef=0.0, reward="correct",
-        normalise="token", adam_beta2=0.95, weight_decay=0.0,
+        data="toy", template="plain", bench="toy", threads=1, temperature=1.0, stride=toy.STRIDE, steps=40, prompts=32,
+        group=8, max_prompt_tokens=64, max_new_tokens=toy.MAX_NEW_TOKENS, reward="correct", lr=2e-4, adam_beta2=0.95,
+        weight_decay=0.0, normalise="token", kl_coef=0.0, entropy_coef=0.0,
     ),
     "paper": dict(
         data="simplerl_level3to5", template="qwen-boxed", bench="none", temperature=1.0, stride=40, steps=160,
@@ -142,7 +153,7 @@ TRAIN_RECIPES = {
     ),
 }  # fmt: skip
 EVAL_RECIPES = {
-    "toy": dict(n=8, temperature=1.0, top_p=1.0, max_new_tokens=96, stride=4, threads=1),
+    "toy": dict(n=8, temperature=1.0, top_p=1.0, max_new_tokens=toy.MAX_NEW_TOKENS, stride=toy.STRIDE, threads=1),
     "paper": dict(n=1, temperature=0.6, top_p=0.95, max_new_tokens=1536, stride=40),
 }
 
@@ -220,6 +231,12 @@ def complete_train(config):
     take_from(TRAIN_RECIPES[train_recipe(config)], config)
     config.model = config.model or "toy"
     check(config)
+    check_together(config)
+    if config.keep_best and not (config.eval_every and config.bench != "none"):
+        raise ValueError("--keep_best needs --eval_every N and a --bench: they say which checkpoint is the best")
+    if config.overlong_buffer >= config.max_new_tokens:
+        longest = config.max_new_tokens
+        raise ValueError(f"--overlong_buffer {config.overlong_buffer} must be below --max_new_tokens {longest}")
     if config.temperature == 0:
         raise ValueError("--temperature 0 must be above 0: greedy responses of a group are all the same")
     processes = int(os.environ.get("WORLD_SIZE", 1))
@@ -229,8 +246,6 @@ def complete_train(config):
             f"--prompts {config.prompts} does not divide by --mini_batches {config.mini_batches} x "
             f"{processes} processes = {parts}"
         )
-    if config.window is not None and config.window < 2 * config.stride:
-        raise ValueError(f"--window {config.window} must hold two strides of {config.stride} tokens")
     return config
 
 
@@ -239,11 +254,21 @@ def complete_eval(config):
     config.bench = config.bench or "toy"
     take_from(EVAL_RECIPES["toy" if config.bench == "toy" else "paper"], config)
     check(config)
+    check_together(config)
     if config.compare and len(config.compare) != 2:
         raise ValueError(f"--compare {' '.join(config.compare)}: give two evaluation folders")
     if config.resume and not config.out:
         raise ValueError("--resume needs --out, the folder of the evaluation to go on with")
     return config
+
+
+def check_together(config):
+    """ValueError where options that training and evaluation share do not go together, or cannot be read."""
+    if config.window is not None and config.window < 2 * config.stride:
+        raise ValueError(f"--window {config.window} must hold two strides of {config.stride} tokens")
+    if (config.system or config.chat_options) and config.template not in (None, "chat"):
+        raise ValueError(f"--system and --chat_options are for --template chat, not {config.template}")
+    chat_options(config.chat_options)
 
 
 def take_from(recipe, config):

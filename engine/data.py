@@ -25,7 +25,7 @@ import urllib.request
 import uuid
 import warnings
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import toy
@@ -45,6 +45,7 @@ class Problem:
     answer: str  # the gold; "" where a benchmark's row has none: it stays, since leaving it out would change the set
     source: str  # benchmark or training set, e.g. "gaokao2024_I"; "toy-4" is level 4 of the toy
     id: str  # source and row number from 0, e.g. "gaokao2024_I-13"; unique
+    row: dict = field(default_factory=dict, repr=False, compare=False)  # all fields, for a reward of one's own
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,8 @@ TRAINING = {
     "dapo_math": Source(None, "prompt", "solution", hub={"path": "open-r1/DAPO-Math-17k-Processed", "name": "all"}),
     "math": Source(12000, "problem", "answer or boxed in solution", hub={"path": "rasbt/math_full_minus_math500"}),
 }
-OWN_FILE = Source(None, "question", "answer")  # a FILE.jsonl on the command line
+OWN = Source(None, "question", "answer")  # a file or hub id on the command line; --question and --answer say otherwise
+READERS = {".json": "json", ".csv": "csv", ".parquet": "parquet"}  # what `datasets` calls them; JSON lines we read
 
 
 # Reading: rows travel as (where, row); `where` is "file:line" or "hub id row i", for the error messages
@@ -259,28 +261,53 @@ def _problems(name: str, source: Source, origin: str | Path, rows: list[tuple[st
             raise ValueError(f"{where}: empty question")
         if name in BENCHMARKS:
             question += _yes_or_no(gold)
-        problems.append(Problem(question, gold, name, f"{name}-{index}"))
+        problems.append(Problem(question, gold, name, f"{name}-{index}", row))
     return problems
 
 
 # Places to read from
 
 
-def _is_file(name_or_file: str) -> bool:
-    return name_or_file.endswith(".jsonl") or Path(name_or_file).name != name_or_file
+def _is_own(name: str) -> bool:
+    """Whether a name is that of a file or of a hub id, and not of a line of a table."""
+    return Path(name).suffix in (".jsonl", *READERS) or "/" in name
 
 
-def _from_file(file: str, name: str | None = None, source: Source = OWN_FILE) -> list[Problem]:
+def _from_own(name: str, source: Source, split: str) -> list[Problem]:
+    """The problems of one's own set: a file by its ending, or a hub id ORGANISATION/NAME[:CONFIG]."""
+    suffix = Path(name).suffix
+    if suffix == ".jsonl" or suffix in READERS:
+        return _from_file(name, source=source)
+    hub_id, _, config = name.partition(":")
+    hub = {"path": hub_id, "name": config or None, "split": split}
+    try:
+        return _from_hub(hub_id.rpartition("/")[2], replace(source, hub=hub))
+    except ConnectionError as error:
+        raise FileNotFoundError(f"no data file {name}: looked for {Path(name).absolute()}; {error}") from error
+
+
+def _from_file(file: str, name: str | None = None, source: Source = OWN) -> list[Problem]:
     """The problems of a file of one's own, which must all have an answer; its name is by default the file's stem."""
     path = Path(file).expanduser().absolute()
     if not path.is_file():
         raise FileNotFoundError(f"no data file {file}: looked for {path}")
-    rows = _read(path)
+    rows = _read_table(path) if path.suffix in READERS else _read(path)
     problems = _problems(name or path.stem, source, path, rows)
     for (where, _), problem in zip(rows, problems):
         if not problem.answer:
             raise ValueError(f"{where}: empty answer")
     return problems
+
+
+def _read_table(path: Path) -> list[tuple[str, dict]]:
+    """The rows of a JSON, CSV or Parquet file, read by `datasets`; ValueError where it cannot."""
+    import datasets  # here, since evaluation and the toy need not have it installed
+
+    try:
+        rows = datasets.load_dataset(READERS[path.suffix], data_files=str(path), split="train")
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise ValueError(f"{path}: cannot be read as {READERS[path.suffix]} ({error!r:.200})") from error
+    return [(f"{path} row {index}", row) for index, row in enumerate(rows)]
 
 
 def _from_folder(name: str, source: Source, bench_dir: str | Path) -> list[Problem]:
@@ -351,11 +378,11 @@ def _from_hub(name: str, source: Source) -> list[Problem]:
 
     hub_id = source.hub["path"]
     try:
-        rows = datasets.load_dataset(**source.hub, split="train")
+        rows = datasets.load_dataset(**{"split": "train", **source.hub})
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise ConnectionError(
-            f"training set {name}: cannot load {source.hub} from the Hugging Face hub ({error}). "
-            "Way out: a local FILE.jsonl with question and answer on each line."
+            f"data set {name}: cannot load {source.hub} from the Hugging Face hub ({error}). "
+            "Way out: a local file (.jsonl, .json, .csv, .parquet), and --question FIELD --answer FIELD."
         ) from error
     located = [(f"{hub_id} row {index}", row) for index, row in enumerate(rows)]  # the hub numbers rows from 0
     return _problems(name, source, hub_id, located)
@@ -375,13 +402,14 @@ def _toy(levels: Collection[int], first: int, count: int, seed: int, exclude=fro
 
 
 def load_benchmark(
-    name_or_file: str, bench_dir: str | Path | None = None, limit: int | None = None
+    name_or_file: str, bench_dir: str | Path | None = None, limit: int | None = None, own: Source = OWN
 ) -> dict[str, list[Problem]]:
-    """{source name: problems}, in table order, of a benchmark, a group (gaokao2024, toy), or anyone's own JSONL file.
+    """{source name: problems}, in table order, of a benchmark, a group (gaokao2024, toy), or a set of one's own.
 
     bench_dir: read <bench_dir>/<name>/test.jsonl instead of the network (the toy is made, not read). limit: the first
-    so many of each source, cut after the row count is checked. A JSONL file has `question` and `answer` on each line
-    and gives one entry, its stem. Rows without gold stay, with answer "", and a warning names them.
+    so many of each source, cut after the row count is checked. own: which fields of one's own set are question and
+    answer; it gives one entry, the file's stem or the hub id's name, and its split is `test`. Rows of a benchmark
+    without gold stay, with answer "", and a warning names them.
 
     Raises ValueError (unknown name, wrong row count, bad row: file and line), FileNotFoundError, ConnectionError.
     """
@@ -389,8 +417,8 @@ def load_benchmark(
         raise ValueError(f"limit must be at least 1, not {limit}")
 
     # A file, the toy, or lines of the table.
-    if _is_file(name_or_file):
-        problems = _from_file(name_or_file)
+    if _is_own(name_or_file):
+        problems = _from_own(name_or_file, own, "test")
         sets = {problems[0].source: problems}
     elif name_or_file == "toy":
         sets = _toy(toy.LEVELS, 0, TOY_BENCH, TOY_BENCH_SEED)
@@ -417,7 +445,7 @@ def _from_table(name: str, source: Source, bench_dir: str | Path | None) -> list
 
 
 def load_benchmarks(
-    names: str, bench_dir: str | Path | None = None, limit: int | None = None
+    names: str, bench_dir: str | Path | None = None, limit: int | None = None, own: Source = OWN
 ) -> tuple[dict[str, list[Problem]], dict[str, list[str]]]:
     """Benchmarks separated by commas: ({source name: problems}, {benchmark of several sources: their names}).
 
@@ -425,7 +453,7 @@ def load_benchmarks(
     """
     sets, pools = {}, {}
     for name in names.split(","):
-        found = load_benchmark(name, bench_dir, limit)
+        found = load_benchmark(name, bench_dir, limit, own)
         twice = sets.keys() & found.keys()
         if twice:
             raise ValueError(f"--bench {names}: {', '.join(twice)} twice; files need names of their own")
@@ -440,9 +468,10 @@ def paper_samples(name: str) -> int:
     return BENCHMARKS[name].paper_n if name in BENCHMARKS else 1
 
 
-def load_training(name_or_file: str, seed: int = 0) -> list[Problem]:
-    """Problems to train on: "toy" (levels 2 to 5, none of them in the toy benchmark), a name of TRAINING, a JSONL file.
+def load_training(name_or_file: str, seed: int = 0, own: Source = OWN) -> list[Problem]:
+    """Problems to train on: "toy" (levels 2 to 5, none of them in its benchmark), a name of TRAINING, or one's own set.
 
+    own: which fields of one's own set are question and answer; of a hub id, the split `train` is read.
     They come in the order of the source; shuffling is the caller's. seed draws the toy's problems, other sets are
     fixed. Two kinds of row are counted and named in a warning: those without gold, which are left out, and those whose
     gold the verifier does not understand, which stay, since it can be matched as text (`not_understood` lists all).
@@ -456,8 +485,8 @@ def load_training(name_or_file: str, seed: int = 0) -> list[Problem]:
         return [problem for problems in sets.values() for problem in problems]
 
     # A file, or a line of the table, which says where the rows are.
-    if _is_file(name_or_file):
-        problems = _from_file(name_or_file)
+    if _is_own(name_or_file):
+        problems = _from_own(name_or_file, own, "train")
     elif name_or_file in TRAINING:
         source = TRAINING[name_or_file]
         if source.file:
@@ -477,6 +506,11 @@ def load_training(name_or_file: str, seed: int = 0) -> list[Problem]:
     return kept
 
 
+def own_fields(config) -> Source:
+    """What --question and --answer say of a set of one's own."""
+    return replace(OWN, question=config.question, gold=config.answer)
+
+
 def training_prompts(config, tokenizer, room: float, say) -> list[tuple[Problem, list[int]]]:
     """The training problems of a TrainConfig whose prompts fit, each with its prompt: [(Problem, token ids)].
 
@@ -487,9 +521,9 @@ def training_prompts(config, tokenizer, room: float, say) -> list[tuple[Problem,
     limit = min(config.max_prompt_tokens, room - config.max_new_tokens)
     characters = config.max_prompt_characters
     fitting, left_out = [], 0
-    for problem in load_training(config.data, seed=config.seed):
-        prompt = render(tokenizer, problem.question, config.template)
-        text = prompt_text(tokenizer, problem.question, config.template)
+    for problem in load_training(config.data, config.seed, own_fields(config)):
+        asked = tokenizer, problem.question, config.template, config.system, config.chat_options
+        prompt, text = render(*asked), prompt_text(*asked)
         if len(prompt) <= limit and (characters is None or len(text) <= characters):
             fitting.append((problem, prompt))
         else:
@@ -522,7 +556,7 @@ def _unknown(kind: str, name: str, choices: Collection[str]) -> ValueError:
     near = " or ".join(lower[match] for match in matches)
     meant = f" Did you mean {near}?" if near else ""
     known = ", ".join(choices)
-    return ValueError(f"unknown {kind} {name!r}.{meant} Choose from {known}, or name a FILE.jsonl.")
+    return ValueError(f"unknown {kind} {name!r}.{meant} Choose from {known}, or name a FILE.jsonl or a hub id.")
 
 
 def problems_hash(problems: Collection[Problem]) -> str:

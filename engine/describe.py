@@ -3,6 +3,7 @@
 Means are over the responses of all processes, but for entropy and sampler_gap, which are over their tokens.
 
     reward          what --reward gave                          correct      share that the verifier finds right
+    reward_NAME     a part of it, where the reward is a sum of parts
     equal_groups    share in groups whose rewards are all equal, which have nothing to teach
     length          tokens, the end token included              truncated    share that was cut at max_new_tokens
     entropy         nats, of the distributions that the tokens were drawn from
@@ -15,12 +16,14 @@ The last two are there where the step scores its samples before the update (--mi
 from grpo import equal_groups
 
 
-def describe(world, rollout, R, right, group):
-    """The numbers above, and `tokens`, from a Rollout of B responses, their rewards R [B] and verdicts right [B]."""
+def describe(world, rollout, graded, group):
+    """The numbers above, and `tokens`, from a Rollout of B responses and what they are worth, engine.rewards.Graded."""
+    R = graded.rewards  # [B]
     totals = world.sums({
         "responses": len(R),
         "reward": R.sum(),
-        "correct": right.sum(),
+        "correct": graded.right.sum(),
+        **{f"reward_{name}": part.sum() for name, part in graded.parts.items()},
         "equal_groups": group * equal_groups(R, group).sum(),
         "length": rollout.mask.sum(),
         "truncated": (~rollout.finished).sum(),

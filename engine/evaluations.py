@@ -75,7 +75,7 @@ def check_folder(out, decided, resume):
 
 
 def flat(decided):
-    """Decisions without a level below: the protocol's fields beside the others, so that a difference has a short name."""
+    """Decisions with the protocol's fields beside the others, so that what differs has a short name."""
     return decided["protocol"] | {name: value for name, value in decided.items() if name != "protocol"}
 
 

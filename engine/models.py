@@ -1,7 +1,9 @@
-"""From a name to a model and its tokenizer, and whether the machine can hold them.
+"""From a name to a model and its tokenizer, whether the machine can hold them, and whether the family can be trusted.
 
-Nothing here is our own: weights, tokenizers and downloads are Hugging Face's. What is added is a first line that says
-what is wrong (no such folder, not enough memory) before minutes of loading, where the library would say it after.
+Nothing here is our own: weights, tokenizers and downloads are Hugging Face's. What is added is one line that says what
+is wrong and what to do. It comes before minutes of loading where the library would say it after (no such folder, not
+enough memory), and it comes at all where the library would go on (weights that are missing and so made up, a cache that
+does not work).
 """
 
 import hashlib
@@ -10,28 +12,89 @@ import re
 from pathlib import Path
 
 import torch
+import transformers
 from huggingface_hub.errors import HFValidationError
+from safetensors import SafetensorError
 from torch.distributed._composable import checkpoint as recompute_activations
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, logging
 
+from engine.batch import left_padded
+from engine.cache import keep_rows, new_cache, repeat_rows
 
-def load_model(name, device, dtype=torch.float32):
-    """(model, tokenizer) from a hub id or a folder; FileNotFoundError if it is neither, with what was looked for."""
-    logging.disable_progress_bar()  # of reading and writing weight files
+
+def read_config(name):
+    """The configuration of a hub id or a folder. FileNotFoundError: it is neither, with what was looked for.
+
+    ValueError: a kind of model that transformers does not know, or quantised weights.
+    """
     folder = Path(name)
     if folder.exists() and not (folder / "config.json").exists():
         raise FileNotFoundError(f"model {name}: no config.json in {folder.resolve()}")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype).to(device)
+        config = AutoConfig.from_pretrained(name)
     except (OSError, HFValidationError) as error:
+        if folder.exists():
+            raise OSError(f"model {name}: {first_line(error)}") from error
         raise FileNotFoundError(
-            f"model {name}: no folder {folder.resolve()}, and the hub did not give it either ({error})"
+            f"model {name}: no folder {folder.resolve()}, and the hub did not give it either ({first_line(error)})"
         ) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token  # never asked for: masks say what was sampled
+    except ValueError as error:
+        raise ValueError(f"model {name}: {first_line(error)} (transformers {transformers.__version__})") from error
+
+    # Gradients need weights that may take any value.
+    quantisation = getattr(config, "quantization_config", None)
+    if quantisation:
+        method = dict(quantisation).get("quant_method", "by an unnamed method")
+        raise ValueError(
+            f"model {name}: its weights are quantised ({method}), and such weights cannot be trained: take the model "
+            "that it was made from, or de-quantise it and save it without quantization_config"
+        )
+
+    # A pad id that the model has no embedding for is no pad id. None is missed: masks say what counts.
+    text = config.get_text_config()
+    if text.pad_token_id not in range(text.vocab_size):
+        text.pad_token_id = None
+    return config
+
+
+def load_model(name, device, dtype=torch.float32):
+    """(model, tokenizer) from a hub id or a folder. OSError, ValueError: what is wrong, in one line (read_config, too).
+
+    The tokenizer may have no pad token, or one that the model does not know: what stands on padding is never read.
+    """
+    logging.disable_progress_bar()  # of reading and writing weight files
+    config = read_config(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, ImportError) as error:
+        remedy = "copy or download its tokenizer files again"
+        raise OSError(f"model {name}: its tokenizer cannot be read ({first_line(error)}): {remedy}") from error
+    try:
+        model, found = AutoModelForCausalLM.from_pretrained(name, config=config, dtype=dtype, output_loading_info=True)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        remedy = "if a file is missing or cut, copy or download the model again"
+        raise OSError(f"model {name}: its weights cannot be read ({first_line(error)}): {remedy}") from error
+    except (ValueError, ImportError) as error:
+        raise ValueError(
+            f"model {name}: transformers {transformers.__version__} makes no causal language model of it "
+            f"({first_line(error)}): take another model, or install what it asks for"
+        ) from error
+
+    # The library would go on with random numbers.
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"model {name}: {len(missing)} of its weights are not in its files, such as {missing[0]}: copy or download "
+            "the model again"
+        )
     keep_valid_generation_config(model)
-    return model, tokenizer
+    return model.to(device), tokenizer
+
+
+def first_line(error):
+    """What an error says, without the explanations that follow."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")
 
 
 def keep_valid_generation_config(model):
@@ -68,12 +131,12 @@ def check_memory(name, world, reference=False):
     reference), and on each process the copy to sample with (2 bytes on a GPU, 4 on a CPU). Activations, cache and
     logits come on top. On CPU, and while loading, each process of the machine holds 4 bytes per parameter as well.
     """
-    try:
-        config = AutoConfig.from_pretrained(name)
-    except OSError:
-        return  # load_model says what is missing
+    config = read_config(name)
     with torch.device("meta"):  # shapes without memory
-        parameters = AutoModelForCausalLM.from_config(config).num_parameters()
+        try:
+            parameters = AutoModelForCausalLM.from_config(config).num_parameters()
+        except (ValueError, ImportError):
+            return  # load_model says why there is no such model
 
     # Bytes per parameter that this machine's processes need, by kind of memory, and bytes that are free.
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
@@ -113,20 +176,72 @@ def recompute(policy):
         recompute_activations(block)
 
 
-def check_head(policy):
-    """ValueError if `Policy.logits` is not what the model itself computes: an unknown way of scaling its logits."""
+def check_family(policy):
+    """ValueError, naming the family, if the log-probs of rollout.py would not be the model's own.
+
+    Some families do to their logits what rollout.Policy does not know. Others keep no cache where transformers hands
+    them one, or let padding leak into it, and say nothing (RWKV, RecurrentGemma). So a few tokens are read both ways.
+    """
+    family = type(policy.lm).__name__
+    try:
+        with torch.no_grad():
+            own_logits, our_logits = head_both_ways(policy)
+            own, ours = cache_both_ways(policy)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{family}: its forward does not take what rollout.Policy hands it ({type(error).__name__}: "
+            f"{first_line(error)}); take a model of another family"
+        ) from error
+
+    if not torch.allclose(own_logits, our_logits, atol=1e-2, rtol=1e-2):
+        raise ValueError(
+            f"{family}: its logits are not those of its LM head on the final states (they differ by "
+            f"{(own_logits - our_logits).abs().max():.2g}); teach rollout.Policy.logits what this family does to them"
+        )
+
+    # A wrong cache moves log-probs by more than rounding, which is 1e-6 in float32 and some 1e-2 in bfloat16.
+    precision = torch.finfo(next(policy.parameters()).dtype).eps
+    tolerance = max(1e-2, 32 * precision)
+    difference = (own.exp() * (own - ours).abs()).sum(-1).max()  # expected over tokens: unlikely ones may be rough
+    if not difference <= tolerance:  # nor NaN
+        raise ValueError(
+            f"{family}: behind left padding and with a cache, tokens get other log-probs than alone (they differ by "
+            f"{difference:.2g}), so it cannot be sampled in batches; take a model of another family, or another version "
+            f"of transformers than {transformers.__version__}"
+        )
+
+
+def head_both_ways(policy):
+    """Logits [1, V] of the token after four, float32: (the model's, those of rollout.Policy)."""
     device = next(policy.parameters()).device
     ids = torch.arange(4, device=device)[None]
-    with torch.no_grad():
-        own = policy.lm(input_ids=ids).logits[:, -1]
-        ours, _ = policy(ids, torch.ones_like(ids))
-    if not torch.allclose(own.float(), ours.float(), atol=1e-2, rtol=1e-2):
-        raise ValueError(
-            f"{type(policy.lm).__name__}: its logits are not those of its LM head on the final states (they differ by "
-            f"{(own - ours).abs().max():.2g}); teach rollout.Policy.logits what this family does to them"
-        )
+    own = policy.lm(input_ids=ids).logits[:, -1]
+    ours, _ = policy(ids, torch.ones_like(ids))
+    return own.float(), ours.float()
+
+
+def cache_both_ways(policy):
+    """Log-probs [2, V] of the token after two sequences, float32: (each read alone, both as `generate` reads them)."""
+    device = next(policy.parameters()).device
+    sequences = [[0, 1, 2, 3, 2, 1, 3, 0], [3, 1, 0, 2]]
+    alone = [policy.lm(input_ids=torch.tensor([ids], device=device), use_cache=False) for ids in sequences]
+    own = torch.cat([out.logits[:, -1] for out in alone])  # [2, V]
+
+    # Read all but two tokens of each, repeat, read one more, drop and reorder rows, read the last.
+    ids, attention = left_padded(sequences, 0, device)  # [2, 8]
+    cache = new_cache(policy.lm)
+    policy(ids[:, :6], attention[:, :6], cache=cache)
+    repeat_rows(cache, 2, 2)
+    rows = torch.tensor([0, 0, 1, 1], device=device)
+    policy(ids[rows, 6:7], attention[rows, :7], cache=cache)
+    kept = torch.tensor([3, 0], device=device)
+    keep_rows(cache, kept)
+    rows = rows[kept]
+    ours, _ = policy(ids[rows, 7:], attention[rows], cache=cache)
+    return own[rows].float().log_softmax(-1), ours.float().log_softmax(-1)
 
 
 def model_room(policy):
     """Tokens of prompt and response together that the model has positions for."""
-    return getattr(policy.lm.config, "max_position_embeddings", None) or float("inf")
+    config = policy.lm.config.get_text_config()
+    return getattr(config, "max_position_embeddings", None) or float("inf")

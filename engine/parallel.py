@@ -96,46 +96,55 @@ class World:
         for i in range(rounds):
             yield parts[min(i, len(parts) - 1)], i < len(parts)
 
-    def by_place(self, x, places):
-        """Rows [N, ...] of all processes in the order of their prompts' places, on every process; x [B, ...].
+    def own_prompts(self, prompts, mini_batches):
+        """Which of a step's prompts this process takes, by their numbers in the step: its share of each mini-batch.
 
-        places: see own_places. Each has as many rows as the others. So the result is that of a single process.
-        """
-        own = zip(places, x.cpu().chunk(len(places)))
-        everything = sorted(self.gather(list(own)), key=lambda item: item[0])
-        return torch.cat([rows for _, rows in everything])
-
-    def own_places(self, prompts, mini_batches):
-        """Places in the step's batch of this process's prompts: its equal share of each mini-batch.
-
-        >>> World(rank=1, size=2, device="cpu").own_places(8, 2)
+        >>> World(rank=1, size=2, device="cpu").own_prompts(8, 2)
         [2, 3, 6, 7]
         """
         share = prompts // (mini_batches * self.size)
         firsts = [(m * self.size + self.rank) * share for m in range(mini_batches)]
         return [first + i for first in firsts for i in range(share)]
 
-    def of_other_responses(self, metrics, places, group, seed):
+    def by_prompt(self, x, numbers):
+        """Rows [N, ...] of all processes in the order of their prompts' numbers, on every process; x [B, ...].
+
+        numbers: see own_prompts. Each has as many rows as the others. So the result is that of a single process.
+        """
+        own = zip(numbers, x.cpu().chunk(len(numbers)))
+        everything = sorted(self.gather(list(own)), key=lambda item: item[0])
+        return torch.cat([rows for _, rows in everything])
+
+    def of_other_responses(self, metrics, numbers, group, seed):
         """Metrics {name: [B]} dealt out anew among all responses of the step, by a permutation that `seed` decides.
 
-        places: those of this process's prompts in the step's batch (own_places), `group` responses to each.
+        numbers: of this process's prompts (own_prompts), with `group` responses to each.
         """
         own = torch.stack(list(metrics.values()), 1)  # [B, metrics]
-        everything = self.by_place(own, places)  # [responses of the step, metrics]
+        everything = self.by_prompt(own, numbers)  # [responses of the step, metrics]
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(everything), generator=generator)
-        mine = order.view(-1, group)[places].flatten()  # whose metrics each response of this process gets, [B]
+        mine = order.view(-1, group)[numbers].flatten()  # whose metrics each response of this process gets, [B]
         return dict(zip(metrics, everything[mine].T.to(self.device)))
 
-    def agree(self, what, value, error=None):
-        """ValueError on every process if one has an error (its text), or another value than the first."""
-        answers = self.gather([(value, error)])
-        first_value, _ = answers[0]
-        for rank, (other, problem) in enumerate(answers):
-            if problem:
-                raise ValueError(problem if self.size == 1 else f"{problem} (rank {rank})")
-            if other != first_value:
-                raise ValueError(f"rank {rank} sees other {what} than rank 0: {other} instead of {first_value}")
+    @contextlib.contextmanager
+    def all_or_none(self):
+        """What a process refuses inside (ValueError, OSError) is a ValueError on all of them, with its reason."""
+        error = None
+        try:
+            yield
+        except (ValueError, OSError) as problem:
+            error = str(problem)
+        for rank, reason in enumerate(self.gather([error])):
+            if reason:
+                raise ValueError(reason if self.size == 1 else f"{reason} (rank {rank})")
+
+    def agree(self, what, value):
+        """ValueError on every process if one has another value than the first."""
+        first, *others = self.gather([value])
+        for rank, other in enumerate(others, 1):
+            if other != first:
+                raise ValueError(f"rank {rank} sees other {what} than rank 0: {other} instead of {first}")
 
     def close(self):
         self.barrier()  # nobody leaves while another still talks

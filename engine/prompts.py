@@ -12,6 +12,8 @@ tokenizer need say so. It would then go on to invent the next question, and the 
 template says which tokens end a turn of its dialogue, besides the model's own (`stop_ids`).
 """
 
+import json
+import warnings
 from typing import NamedTuple
 
 # What asks for the form of answer that the verifier reads.
@@ -41,10 +43,22 @@ TEMPLATES = {
 }
 
 
-def prompt_text(tokenizer, question: str, template: str) -> str:
+def chat_options(text: str | None) -> dict:
+    """The JSON object of --chat_options as a dict; empty where there is none."""
+    try:
+        options = json.loads(text or "{}")
+    except ValueError as error:
+        raise ValueError(f"--chat_options {text}: not JSON ({error})") from error
+    if not isinstance(options, dict):
+        raise ValueError(f"--chat_options {text}: want an object such as {{\"enable_thinking\": false}}")
+    return options
+
+
+def prompt_text(tokenizer, question: str, template: str, system: str | None = None, options: str | None = None) -> str:
     """The prompt as text, without the special tokens that a tokenizer adds by itself.
 
-    Raises ValueError for an unknown template, and for chat where the tokenizer has no chat template.
+    system, options: for chat, the system message and the JSON of --chat_options that its template is handed. Raises
+    ValueError for an unknown template, and for chat where the tokenizer has no chat template.
     """
     if template not in TEMPLATES:
         raise ValueError(f"unknown template {template!r}; choose from {', '.join(TEMPLATES)}")
@@ -54,11 +68,15 @@ def prompt_text(tokenizer, question: str, template: str) -> str:
         return text
     if not tokenizer.chat_template:
         raise ValueError("this tokenizer has no chat template; choose --template qwen-boxed, abel or plain")
-    message = {"role": "user", "content": text}
-    return tokenizer.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
+    messages = [{"role": "user", "content": text}]
+    if system:
+        messages.insert(0, {"role": "system", "content": system})
+    return tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=False, **chat_options(options)
+    )
 
 
-def render(tokenizer, question: str, template: str) -> list[int]:
+def render(tokenizer, question: str, template: str, system: str | None = None, options: str | None = None) -> list[int]:
     """Token ids of the prompt, all that stands before the response.
 
     chat: the tokenizer's own chat template with one user message, which ends in the same request for a box as
@@ -69,7 +87,7 @@ def render(tokenizer, question: str, template: str) -> list[int]:
 
     Raises what prompt_text raises.
     """
-    text = prompt_text(tokenizer, question, template)
+    text = prompt_text(tokenizer, question, template, system, options)
     if template == "chat":  # which writes its own special tokens
         return tokenizer.encode(text, add_special_tokens=False)
 
@@ -114,6 +132,16 @@ def stop_ids(model, tokenizer, template: str = "plain", more=()) -> set[int]:
             "--stop"
         )
     return ids
+
+
+def warn_of_foreign_markers(tokenizer, template: str):
+    """A warning where a template writes the markers of a dialogue for which the tokenizer has no tokens."""
+    markers = [text for text in TEMPLATES[template].stops if text.startswith("<|") and not ids_of(tokenizer, text)]
+    if markers:
+        warnings.warn(
+            f"template {template} writes {', '.join(markers)}, for which this tokenizer has no tokens: the model reads "
+            "them as plain text; --template chat, abel or plain may suit it better"
+        )
 
 
 def ids_of(tokenizer, text: str) -> set[int]:

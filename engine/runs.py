@@ -2,6 +2,7 @@
 
     DIR/config.json          the options, all of them
         metrics.jsonl        one line per step
+        samples.jsonl        a few responses of each step
         evaluations.jsonl    one line per evaluation
         checkpoint-N/        see engine/checkpoints.py
 
@@ -23,10 +24,14 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from engine.checkpoints import clean, flush, last_checkpoint, save_checkpoint, versions, written
+from engine.checkpoints import PROMPTING, clean, flush, last_checkpoint, save_checkpoint, versions, written
 from engine.config import TrainConfig, complete_train, may_change, parse, train_recipe
+from engine.rewards import RewardError
+from engine.samples import sample_text
+from engine.tensorboard import Nowhere, TensorBoard, summary_writer
 
 DESCRIPTION = "Train with VERL or plain GRPO."
+LOGS = ("metrics.jsonl", "evaluations.jsonl", "samples.jsonl")
 LINES = 20  # what a run says of its steps where standard error is no terminal, and so has no bar
 TIMES = ("seconds", "step_seconds")  # the fields of metrics.jsonl that no two runs share
 
@@ -54,6 +59,17 @@ def read_metrics(folder, times=True):
     """The lines of a run's metrics.jsonl; times=False leaves out the fields that no two runs share."""
     lines = read_lines(Path(folder) / "metrics.jsonl")
     return [{name: value for name, value in line.items() if times or name not in TIMES} for line in lines]
+
+
+def joined(*parts):
+    """One line of several dicts. ValueError where two have a name in common, of which one would hide the other."""
+    line = {}
+    for part in parts:
+        twice = line.keys() & part.keys()
+        if twice:
+            raise ValueError(f"two numbers of a step are called {', '.join(sorted(twice))}: rename the metric")
+        line |= part
+    return line
 
 
 def write_whole(path, text):
@@ -150,6 +166,9 @@ class Run:
         self.saved_step = None
         self.bar = None
         self.stop = StopAtStepEnd()
+        self.numbers = Nowhere()
+        if config.tensorboard:
+            summary_writer()  # a package that is missing is an error now
         options = " ".join(f"{name}={value}" for name, value in asdict(config).items() if value is not None)
         world.say(f"run {self.folder} (recipe {train_recipe(config)}, processes: {world.size}): {options}")
         if config.resume and not self.checkpoint:
@@ -162,31 +181,45 @@ class Run:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 clean(self.folder)
                 write_whole(self.folder / "config.json", json.dumps(asdict(self.config), indent=1))
-                cut_log(self.folder / "metrics.jsonl", step)
-                cut_log(self.folder / "evaluations.jsonl", step)
+                for name in LOGS:
+                    cut_log(self.folder / name, step)
         there = (self.folder / "config.json").exists()
         lost = [rank for rank, sees in enumerate(self.world.gather([there])) if not sees]
         if lost:
             raise OSError(f"--out {self.folder} is not there on ranks {lost}: give a folder that all machines see")
         self.world.say(f"log: {self.folder}/metrics.jsonl")
+        if self.config.tensorboard and self.world.first:
+            self.numbers = TensorBoard(self.folder / "tensorboard")
         if self.checkpoint:
             self.saved_step = step
             self.world.say(f"going on from {self.checkpoint}")
 
-    def log(self, line):
-        """One line of metrics.jsonl. What is not a number (an undefined mean) is null there, never 0."""
+    def log(self, line, samples=()):
+        """One line of metrics.jsonl, where what is undefined is null and never 0; `samples` go to samples.jsonl."""
         line = {name: None if is_nan(value) else value for name, value in line.items()}
         if self.world.first:
             append_line(self.folder / "metrics.jsonl", line)
+            self.numbers.write(line, line["step"])
         reward, step, steps = f"{line['reward']:.3f}", line["step"], self.config.steps
         self.bar.set_postfix(reward=reward, refresh=False)
         every = max(1, steps // LINES)
         if self.bar.disable and step % every == 0:  # no terminal, no bar
             self.world.say(f"step {step} of {steps}: reward {reward}, {line['step_seconds']:.1f} s")
+        self.log_samples(samples)
+
+    def log_samples(self, records):
+        """A few responses of a step: lines of samples.jsonl, and on the screen as many as --show asks for."""
+        if self.world.first:
+            for record in records:
+                append_line(self.folder / "samples.jsonl", record)
+        for record in records[: self.config.show]:
+            self.world.say(sample_text(record))
 
     def log_evaluation(self, line):
         if self.world.first:
             append_line(self.folder / "evaluations.jsonl", line)
+            for name, summary in line["benchmarks"].items():
+                self.numbers.write({f"{name}/pass@1": summary["pass@1"]}, line["step"])
 
     def evaluations(self, samples):
         """{step: {benchmark: summary}} of the evaluations with so many samples per problem."""
@@ -203,11 +236,27 @@ class Run:
 
     def save(self, s):
         """Checkpoint of the training State s."""
-        about = {"step": s.step, "template": s.config.template, "stop": s.config.stop, "config": asdict(s.config)}
-        about |= {"data": s.data, "versions": versions()}
+        about = {"step": s.step, "config": asdict(s.config), "data": s.data, "versions": versions()}
+        about |= {name: getattr(s.config, name) for name in PROMPTING}
         state = {"step": s.step, "baseline": s.baseline, "data": s.data}
-        save_checkpoint(self.folder, s.policy, s.optimizer, s.tokenizer, about, state, s.config.keep, self.world)
+        save_checkpoint(
+            self.folder, s.policy, s.optimizer, s.tokenizer, about, state, s.config.keep, self.world, self.best_step()
+        )
         self.saved_step = s.step
+
+    def keep_best(self, s):
+        """With --keep_best, see to it that the best evaluation so far has its checkpoint."""
+        if s.step == self.best_step() != self.saved_step:
+            self.save(s)
+
+    def best_step(self):
+        """With --keep_best, the step of the highest mean pass@1 of the evaluations on the way; None if there is none."""
+        if not self.config.keep_best:
+            return None
+        means = {}
+        for step, benchmarks in self.evaluations(1).items():
+            means[step] = sum(summary["pass@1"] for summary in benchmarks.values()) / len(benchmarks)
+        return max(means, key=means.get, default=None)
 
     @contextlib.contextmanager
     def whole_step(self, s):
@@ -288,7 +337,7 @@ def refusals(program):
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         sys.exit(f"{program}: {error}" if first_process() else 1)
 
 
@@ -300,9 +349,11 @@ def failures(program, run):
     except (OSError, FloatingPointError) as error:  # of all processes: the first one says it
         last = last_checkpoint(run.folder)
         sys.exit(f"{program}: {error}\nlast checkpoint: {last}" if run.world.first else 1)
+    except RewardError as error:  # of this process alone
+        sys.exit(f"{program}: rank {run.world.rank}: {error}\nlast checkpoint: {last_checkpoint(run.folder)}")
     except torch.OutOfMemoryError as error:
-        remedy = "try --recompute, a smaller --micro_tokens, more processes"
-        sys.exit(f"{program}: rank {run.world.rank}: {error}\n{remedy}")
+        remedies = "while sampling, a smaller --sample_batch helps; in the update, --recompute or a smaller --micro_tokens"
+        sys.exit(f"{program}: rank {run.world.rank}: {error}\n{remedies}")
     except RuntimeError as error:
         if "peer" not in str(error):  # how gloo says that a connection was closed
             raise

@@ -99,6 +99,19 @@ def test_an_evaluation_that_cannot_work_is_refused(options, message):
 
 def test_what_a_resumed_run_may_change_is_what_changes_no_result():
     assert may_change(TrainConfig) == {
-        "steps", "eval_every", "save_every", "keep", "resume", "out", "micro_tokens", "recompute", "threads",
-        "bench_dir",
+        "steps", "eval_every", "save_every", "keep", "keep_best", "resume", "out", "micro_tokens", "sample_batch",
+        "recompute", "threads", "bench_dir", "log_samples", "show", "tensorboard",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("options, message", [
+    (dict(keep_best=True), "--keep_best needs --eval_every"),
+    (dict(overlong_buffer=96), "--overlong_buffer 96 must be below --max_new_tokens 96"),
+    (dict(system="Be brief."), "for --template chat, not plain"),
+    (dict(chat_options="{}"), "for --template chat, not plain"),
+    (dict(template="chat", chat_options="{thinking"), "--chat_options {thinking: not JSON"),
+    (dict(template="chat", chat_options="[1]"), "want an object"),
+])  # fmt: skip
+def test_options_that_could_have_no_effect_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        complete_train(TrainConfig(**options))

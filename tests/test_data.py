@@ -544,7 +544,7 @@ def test_wrong_row_count_of_a_training_set_is_refused(hub, monkeypatch):
 def test_unreachable_training_set_names_the_id_and_the_way_out(monkeypatch, tmp_path):
     source = data.TRAINING["deepscaler"]
     monkeypatch.setitem(data.TRAINING, "deepscaler", dataclasses.replace(source, hub={"path": str(tmp_path / "gone")}))
-    with pytest.raises(ConnectionError, match="deepscaler.*gone.*FILE.jsonl"):
+    with pytest.raises(ConnectionError, match="deepscaler.*gone.*Way out: a local file .*--question FIELD"):
         data.load_training("deepscaler")
 
 

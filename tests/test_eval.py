@@ -18,6 +18,7 @@ from engine.config import parse_eval
 from engine.data import Problem
 from engine.evaluations import compare, read_samples, resolve_model, write_samples
 from engine.stats import summarise
+from rank import METRICS
 from eval import Protocol, batches, evaluate, main, sample_batch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -210,7 +211,7 @@ def test_the_command_line_evaluates_a_file_and_says_what_it_did(tmp_path, monkey
         main([*command, "--resume", "--temperature", "0.5"])
     main([*command, "--resume"])
     assert len(read_samples(tmp_path / "done" / "samples.jsonl")) == 8  # nothing was sampled twice
-    assert set(results["benchmarks"]["own"]["dataset"]) == {"er", "erv", "era"}
+    assert set(results["benchmarks"]["own"]["dataset"]) == set(METRICS)
 
 
 def test_several_sets_are_pooled_under_their_common_name(tmp_path, monkeypatch, capsys):
@@ -248,7 +249,7 @@ def test_two_processes_give_the_samples_of_one(tmp_path):
         [*two, str(ROOT / "eval.py"), *options, "--out", "two"], cwd=tmp_path, check=True, capture_output=True
     )
     for a, b in zip(*(read_samples(tmp_path / name / "samples.jsonl") for name in ("one", "two")), strict=True):
-        ranks = [[r.pop(m) for m in ("er", "erv", "era")] for r in (a, b)]
+        ranks = [[r.pop(m) for m in METRICS] for r in (a, b)]
         assert a == b and ranks[0] == pytest.approx(ranks[1], rel=1e-5)  # float32 states: BLAS rounds by its threads
 
 

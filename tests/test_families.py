@@ -11,7 +11,7 @@ import rollout
 import toy
 from engine.batch import sample_seed
 from engine.checkpoints import save_checkpoint
-from engine.models import blocks, check_head
+from engine.models import blocks, check_family
 from engine.parallel import World
 from rollout import Policy, generate, score
 
@@ -75,7 +75,7 @@ def sample(policy, tokenizer, prompts, samples=4, length=24, stops=(8, 15), **ot
 
 
 def test_log_probs_are_those_of_the_models_own_logits(policy, tokenizer, prompts):
-    check_head(policy)
+    check_family(policy)
     assert len(set(map(len, prompts))) > 1 and max(map(len, prompts)) > WINDOW
     r = sample(policy, tokenizer, prompts)
     logp, entropy, states = policy(r.ids, r.attention, targets=r.responses, temperature=0.8)
@@ -149,4 +149,4 @@ class Warmed(transformers.LlamaForCausalLM):
 def test_a_family_that_scales_its_logits_in_a_new_way_is_refused(tokenizer):
     torch.manual_seed(0)
     with pytest.raises(ValueError, match="Warmed.*teach rollout.Policy.logits"):
-        check_head(Policy(Warmed(config_of("Llama", True, tokenizer)).eval()))
+        check_family(Policy(Warmed(config_of("Llama", True, tokenizer)).eval()))

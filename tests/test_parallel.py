@@ -53,20 +53,25 @@ def test_a_process_with_fewer_parts_repeats_its_last_one_and_says_so():
     assert list(World(0, 1, CPU).equally_often(["x", "y"])) == [("x", True), ("y", True)]
 
 
-@pytest.mark.parametrize("answers, message", [
-    ([("same", "no file")], "no file .rank 1."), ([("other", None)], "rank 1 sees other data than rank 0: other"),
-])  # fmt: skip
-def test_processes_that_do_not_agree_end_with_one_reason(answers, message):
-    with pytest.raises(ValueError, match=message):
-        Among(0, 2, CPU, [[answers]]).agree("data", "same")
-    Among(0, 2, CPU, [[[("same", None)]]]).agree("data", "same")
-    with pytest.raises(ValueError, match="^broken$"):
-        World(0, 1, CPU).agree("data", 1, "broken")
+def test_processes_that_do_not_agree_end_with_one_reason():
+    with pytest.raises(ValueError, match="rank 1 sees other data than rank 0: 4 instead of 3"):
+        Among(0, 2, CPU, [[[4]]]).agree("data", 3)
+    Among(0, 2, CPU, [[[3]]]).agree("data", 3)
+    World(0, 1, CPU).agree("data", 3)
+
+
+@pytest.mark.parametrize("size, answers, message", [(1, [], "^no file$"), (2, [[None]], "^no file .rank 0.$")])
+def test_what_one_process_refuses_ends_all_with_its_reason(size, answers, message):
+    world = Among(0, size, CPU, [answers])
+    with pytest.raises(ValueError, match=message), world.all_or_none():
+        raise FileNotFoundError("no file")
+    with pytest.raises(ValueError, match="no file .rank 1."), Among(0, 2, CPU, [[["no file"]]]).all_or_none():
+        pass  # this process would have gone on
 
 
 @pytest.mark.parametrize("prompts, mini_batches, size", [(8, 2, 2), (12, 3, 2), (6, 1, 3), (4, 4, 1)])
 def test_the_places_of_all_processes_are_all_places_and_each_mini_batch_is_shared_equally(prompts, mini_batches, size):
-    places = [World(rank, size, CPU).own_places(prompts, mini_batches) for rank in range(size)]
+    places = [World(rank, size, CPU).own_prompts(prompts, mini_batches) for rank in range(size)]
     assert sorted(place for own in places for place in own) == list(range(prompts))
     for own in places:
         share = prompts // mini_batches // size
@@ -76,7 +81,7 @@ def test_the_places_of_all_processes_are_all_places_and_each_mini_batch_is_share
 
 def test_other_responses_get_each_others_metrics_as_a_whole_and_every_one_is_dealt_out_once():
     metrics = {"er": torch.arange(8.0), "erv": 10 + torch.arange(8.0)}
-    dealt = World(0, 1, CPU).of_other_responses(metrics, places=[0, 1], group=4, seed=3)
+    dealt = World(0, 1, CPU).of_other_responses(metrics, numbers=[0, 1], group=4, seed=3)
     assert sorted(dealt["er"].tolist()) == metrics["er"].tolist() and dealt["er"].tolist() != metrics["er"].tolist()
     assert torch.equal(dealt["erv"], dealt["er"] + 10)  # a response's metrics stay together
 
@@ -98,7 +103,7 @@ def test_rows_of_all_processes_come_in_the_order_of_their_places():
     rows = [whole[2 * place : 2 * place + 2] for place in range(4)]
     for rank, (own, other) in enumerate([([0, 2], [1, 3]), ([1, 3], [0, 2])]):
         world = Among(rank, 2, CPU, [[[(place, rows[place]) for place in other]]])
-        assert torch.equal(world.by_place(torch.cat([rows[place] for place in own]), own), whole)
+        assert torch.equal(world.by_prompt(torch.cat([rows[place] for place in own]), own), whole)
 
 
 def test_batches_walk_through_all_of_the_data_in_a_new_order_each_epoch():

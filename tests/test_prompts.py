@@ -1,5 +1,6 @@
 """Prompts as text: a tokenizer of single characters shows what each template puts around a question."""
 
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from engine.data import Problem
-from engine.prompts import TEMPLATES, render, stop_ids, stop_tokens
+from engine.prompts import TEMPLATES, prompt_text, render, stop_ids, stop_tokens, warn_of_foreign_markers
 from engine.stats import summarise
 from eval import Protocol, evaluate
 from rollout import Policy
@@ -77,6 +78,26 @@ def test_chat_is_the_tokenizers_own_template_up_to_the_response():
     assert tokenizer.decode(ids) == (
         "<|im_start|>user\n" + QUESTION + "\nPlease reason step by step, and put your final answer within \\boxed{}."
         "<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_a_system_message_and_options_are_handed_to_the_chat_template():
+    thinking = MESSAGE + "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+    tokenizer = tokenizer_of_characters("<s> $A </s>", CHATML, thinking)
+    text = prompt_text(tokenizer, "1+1?", "chat", "Be brief.", '{"enable_thinking": false}')
+    assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n1+1?")
+    assert text.endswith("<|im_start|>assistant\n<think></think>")
+    assert not prompt_text(tokenizer, "1+1?", "chat").endswith("</think>")
+    ids = render(tokenizer, "1+1?", "chat", "Be brief.", '{"enable_thinking": false}')
+    assert tokenizer.decode(ids) == text
+
+
+def test_a_template_whose_markers_the_tokenizer_does_not_know_is_warned_of():
+    with pytest.warns(UserWarning, match="qwen-boxed writes .*<.im_end.>.*no tokens"):
+        warn_of_foreign_markers(tokenizer_of_characters(), "qwen-boxed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_foreign_markers(tokenizer_of_characters(special=[*CHATML, "<|endoftext|>"]), "qwen-boxed")
+        warn_of_foreign_markers(tokenizer_of_characters(), "abel")
 
 
 def test_chat_without_a_chat_template_names_the_alternatives():

@@ -67,7 +67,7 @@ def worked_response(folder=ROOT / "toy_base"):
     metrics = rank_metrics(z, torch.ones(z.shape[:2], dtype=torch.bool), stride)
     n = range(stride + 1, len(answer) + 1, stride)
     m = prefix_ranks(z[0], stride)
-    er, erv, era = (x.item() for x in metrics.values())
+    er, erv, era = (metrics[name].item() for name in ("er", "erv", "era"))
     assert er == pytest.approx(m[-1].item())  # here the last prefix is the whole response
 
     lines = ["| j | states | new text | m_j | delta_j |", "|---|---|---|---|---|"]

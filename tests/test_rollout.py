@@ -3,7 +3,7 @@ import torch
 
 import toy
 from engine.batch import runs_of_similar_length, sample_seed, uniforms
-from engine.models import check_head
+from engine.models import check_family
 from rollout import Policy, generate, inverse_cdf, score, score_logprobs
 
 
@@ -157,10 +157,10 @@ def test_score_logprobs_are_those_of_score(policy, tokenizer, prompts):
 
 
 def test_a_model_that_changes_its_logits_in_an_unknown_way_is_refused(policy):
-    check_head(policy)
+    check_family(policy)
     policy.lm.lm_head.register_forward_hook(lambda module, args, out: out * (1.0 if args[0].dim() == 2 else 3.0))
     with pytest.raises(ValueError, match="LlamaForCausalLM"):
-        check_head(policy)
+        check_family(policy)
 
 
 def test_bad_input_is_refused(policy):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from engine import stats
+from rank import METRICS
 from engine.stats import (
     average,
     before_after,
@@ -251,7 +252,7 @@ def record(id, sample, correct, answer="1", source="s", **other):
     base = dict(
         source=source, id=id, sample=sample, correct=correct, answer=answer, too_long=False, length=4, truncated=False
     )
-    return base | dict(er=2.0, erv=None, era=None) | other
+    return base | dict.fromkeys(METRICS) | dict(er=2.0) | other
 
 
 def test_what_is_unknown_is_no_part_of_an_average():
@@ -279,7 +280,8 @@ def test_a_summary_is_the_hand_computed_one():
     assert s == {
         "problems": 3, "n": 2, "pass@1": pytest.approx(0.5 / 3), "pass@2": pytest.approx(1 / 3),
         "maj@2": pytest.approx(0.5 / 3), "length": 6, "truncated": 0.25, "no_answer": 0.5, "too_long": 1,
-        "correct": {"er": 2.0, "erv": 1.0, "era": None}, "incorrect": {"er": 6.0, "erv": None, "era": 0.5},
+        "correct": dict.fromkeys(METRICS) | {"er": 2.0, "erv": 1.0},
+        "incorrect": dict.fromkeys(METRICS) | {"er": 6.0, "era": 0.5},
     }  # fmt: skip
 
 

@@ -117,6 +117,12 @@ def test_adamw_has_the_betas_and_the_weight_decay_of_the_options(state):
     assert (group["betas"], group["weight_decay"]) == ((0.8, 0.99), 0.1)
 
 
+def test_a_metric_whose_name_is_taken_is_refused_instead_of_hiding_another_number(state, monkeypatch):
+    monkeypatch.setitem(rank.METRICS, "length", lambda batch: batch.whole)
+    with pytest.raises(ValueError, match="two numbers of a step are called length"):
+        train_step(state())
+
+
 def test_micro_batches_do_not_change_the_update(state):
     moved = {}
     for micro in (10**6, 200):

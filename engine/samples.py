@@ -1,0 +1,60 @@
+"""Responses for people to read: what a training step keeps of a few, and how one is printed.
+
+A line of samples.jsonl holds what was asked, said and graded, and what the method made of it: reward, rank metrics, the
+ranks m_j of the prefixes, the advantage A and the shaped advantage A'. The lines of an evaluation have the same names
+for what both know; engine/evaluations.py writes those.
+"""
+
+import math
+
+from engine.spectra import prefix_spectra
+from verifier import extract_answer
+
+
+def prefix_curves(states, mask, stride, window):
+    """m_j of a few responses, [few, K] with NaN beyond a response's last: states [few, T, D], mask [few, T]."""
+    if not len(states):
+        return states.new_zeros(0, 0)
+    _, prefixes, _ = prefix_spectra(states, mask, stride, window)
+    return prefixes
+
+
+def few_samples(step, count, graded, metrics, curves, A, shaped):
+    """The first `count` responses of a step as JSON-able records.
+
+    graded: engine.rewards.Graded; metrics {name: [B]}; curves m_j [count, K], see prefix_curves; A [B]; shaped [B], or
+    [B, T] where tokens differ: then their mean is kept.
+    """
+    per_response = shaped if shaped.dim() == 1 else shaped.mean(1)
+    records = []
+    for i in range(min(count, len(graded.texts))):
+        problem, text = graded.problems[i], graded.texts[i]
+        record = {"step": step, "source": problem.source, "id": problem.id, "question": problem.question}
+        record |= {"gold": problem.answer, "response": text, "answer": extract_answer(text)}
+        record |= {"correct": bool(graded.right[i]), "reward": graded.rewards[i].item()}
+        record |= {name: known(values[i].item()) for name, values in metrics.items()}
+        record["prefix_ranks"] = [round(m, 3) for m in curves[i].tolist() if not math.isnan(m)]
+        record |= {"advantage": A[i].item(), "shaped_advantage": per_response[i].item()}
+        records.append(record)
+    return records
+
+
+def known(value):
+    """The value, or None where it is NaN: JSON has no NaN."""
+    return None if math.isnan(value) else value
+
+
+def sample_text(record):
+    """A record of training or of evaluation as it is printed."""
+    verdict = "right" if record["correct"] else "wrong"
+    lines = [f"\n{record['id']}: {record['question']}", f"-- response\n{record['response']}"]
+    lines.append(f"-- answer {record['answer']!r}, gold {record['gold']!r}: {verdict}")
+    if "advantage" in record:
+        ranks = ", ".join(f"{name} {number(record[name])}" for name in ("er", "erv", "era"))
+        moved = f"A {record['advantage']:.3f} -> {record['shaped_advantage']:.3f}"
+        lines.append(f"-- reward {record['reward']:g}, {ranks}, {moved}")
+    return "\n".join(lines) + "\n"
+
+
+def number(value):
+    return "undefined" if value is None else f"{value:.2f}"
