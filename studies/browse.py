@@ -42,10 +42,10 @@ STYLE = """
 body { color: var(--text); background: var(--page); font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; }
-th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: right; vertical-align: top; }
-th { cursor: pointer; position: sticky; top: 0; background: var(--page); white-space: nowrap; }
+th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: right; vertical-align: top; white-space: nowrap; }
+th { cursor: pointer; position: sticky; top: 0; background: var(--page); }
 th:hover { text-decoration: underline; }
-td.text, th.text { text-align: left; min-width: 18rem; }
+td.text, th.text { text-align: left; min-width: 15rem; white-space: normal; }
 pre { margin: .3rem 0; white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.4 ui-monospace, monospace; }
 .yes { color: var(--right); } .no { color: var(--wrong); }
 svg { display: block; } polyline { fill: none; stroke: currentColor; stroke-width: 1.5; }
@@ -93,17 +93,18 @@ def page(records, title):
     curves = [record.get("prefix_ranks") or [] for record in records]
     longest = max((len(ranks) for ranks in curves), default=1)
     highest = max((m for ranks in curves for m in ranks), default=1.0)
-    heads = [f"<th>{html.escape(name)}</th>" for name, _, _ in columns]
-    heads += ['<th>m<sub>j</sub></th>', '<th class="text">question, response, answer</th>']
+    heads = ['<th class="text">question, response, answer</th>', "<th>m<sub>j</sub></th>"]
+    heads += [f"<th>{html.escape(name)}</th>" for name, _, _ in columns]
 
     rows = []
     for record, ranks in zip(records, curves):
-        cells = [cell(record, field, show) for _, field, show in columns]
-        cells.append(f'<td data-key="{ranks[-1] if ranks else 0}">{curve(ranks, longest, highest)}</td>')
+        # First what was asked and said, so that it is what a narrow screen shows.
         question, response = html.escape(record["question"]), html.escape(record["response"] or "(too long to ask)")
         graded = f"answer {record['answer']!r}, gold {record['gold']!r}"
         text = f"<b>{question}</b><pre>{response}</pre>{html.escape(graded)}"
-        cells.append(f'<td class="text" data-key="{html.escape(record["question"])}">{text}</td>')
+        cells = [f'<td class="text" data-key="{html.escape(record["question"])}">{text}</td>']
+        cells.append(f'<td data-key="{ranks[-1] if ranks else 0}">{curve(ranks, longest, highest)}</td>')
+        cells += [cell(record, field, show) for _, field, show in columns]
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
