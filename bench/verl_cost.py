@@ -27,6 +27,7 @@ import train
 from engine.config import TrainConfig, complete_train
 from engine.data import load_training
 from engine.parallel import World
+from engine.rewards import load_reward
 from rank import METRICS
 from rollout import Policy
 
@@ -42,11 +43,12 @@ def make_state(layers, width, vocabulary, new_tokens, **options):
     )  # fmt: skip
     policy = Policy(Qwen2ForCausalLM(shape).eval())
     fixed = dict(prompts=8, group=4, max_new_tokens=new_tokens, micro_tokens=4096, bench="none")
-    config = complete_train(TrainConfig(**fixed, **{"mini_batches": 1, **options}))
+    config = complete_train(TrainConfig(log_samples=0, **fixed, **{"mini_batches": 1, **options}))
     problems = [(problem, tokenizer.encode(problem.question)) for problem in load_training("toy", seed=0)]
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=0.0)
     world = World(0, 1, torch.device("cpu"))
-    return train.State(config, world, policy, tokenizer, problems, {-1}, optimizer)
+    config.lr = 0.0  # which no option allows: the weights of all steps are the same
+    return train.State(config, world, policy, tokenizer, problems, 0, {-1}, load_reward("correct"), optimizer)
 
 
 class Off:
@@ -58,7 +60,7 @@ class Off:
 
         def nothing(rollout, config):
             undefined = torch.full((len(rollout.mask),), float("nan"), dtype=torch.float64)
-            return dict.fromkeys(METRICS, undefined), torch.zeros(1, 1)
+            return dict.fromkeys(METRICS, undefined), torch.zeros(1, 1), torch.zeros(0, 0)
 
         train.measure_states = nothing
         train.dataset_metrics = lambda states: dict.fromkeys(METRICS, torch.zeros(1))

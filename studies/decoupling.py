@@ -40,7 +40,7 @@ from engine.batch import sample_seed
 from engine.checkpoints import versions
 from engine.data import Problem, load_benchmark
 from engine.evaluations import resolve_model
-from engine.models import check_head, load_model, model_room
+from engine.models import check_family, load_model, model_room
 from engine.parallel import setup
 from engine.prompts import render, stop_ids
 from engine.stats import finite
@@ -213,7 +213,7 @@ def main(argv=None):
         world, (path, _) = setup(), resolve_model(c.model)
         model, tokenizer = load_model(path, world.device)
         policy = Policy(model.eval())
-        check_head(policy)
+        check_family(policy)
         rows, states = measure(policy, tokenizer, problems, stop_ids(model, tokenizer), c)
     except (ValueError, OSError) as error:
         sys.exit(f"decoupling.py: {error}")

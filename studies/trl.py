@@ -90,7 +90,6 @@ def ours(folder, case, steps, threads):
     from engine import runs
     from engine.parallel import setup
 
-    train.verify = lambda text, gold: reward(text)
     longest = max(len(json.loads(line)["question"]) for line in open(f"{folder}/data.jsonl"))
     options = dict(
         model=folder, data=f"{folder}/data.jsonl", template="plain", shaping="verl", stride=4, steps=steps,
@@ -99,6 +98,7 @@ def ours(folder, case, steps, threads):
     )  # fmt: skip
     config, _, _ = runs.choose([f"--{name}={value}" for name, value in options.items()])
     state = train.start(config, setup(threads))
+    state.reward = lambda prompt, response, gold, row: reward(response)
     tokens, clocks, before = [], [clock()], resident("VmRSS")
     for _ in range(steps):
         tokens.append(train.train_step(state)["tokens"])

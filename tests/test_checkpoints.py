@@ -10,7 +10,7 @@ import torch
 
 import toy
 from engine import checkpoints as files
-from engine.checkpoints import checkpoint_template, checkpoints, clean, load_state, save_checkpoint
+from engine.checkpoints import checkpoint_prompting, checkpoints, clean, load_state, save_checkpoint
 from engine.models import load_model
 from engine.parallel import World
 from rollout import Policy
@@ -38,7 +38,7 @@ def test_a_checkpoint_holds_the_state_template_and_random_numbers(policy, tokeni
     torch.manual_seed(5)
     path = save(policy, tokenizer, tmp_path, 7)
     want = torch.rand(3)
-    assert checkpoints(tmp_path) == [(7, path)] and checkpoint_template(path) == "abel"
+    assert checkpoints(tmp_path) == [(7, path)] and checkpoint_prompting(path)["template"] == "abel"
     torch.manual_seed(6)
     fresh = torch.optim.AdamW(policy.parameters())
     state = load_state(path, policy, fresh, WORLD)

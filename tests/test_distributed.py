@@ -21,13 +21,13 @@ def worker(out, *options):
     """A run whose responses, with their golds, go to <out>.<rank>.json."""
     import train
 
-    verify, graded = train.verify, []
+    grade, graded = train.grade, []
 
-    def noting(text, gold):
-        graded.append((text, gold))
-        return verify(text, gold)
+    def noting(function, problems, rollout, tokenizer, *rest):
+        graded.extend(zip(rollout.texts(tokenizer), [problem.answer for problem in problems]))
+        return grade(function, problems, rollout, tokenizer, *rest)
 
-    train.verify = noting
+    train.grade = noting
     train.main([*options, "--out", out])
     Path(f"{out}.{os.environ.get('RANK', 0)}.json").write_text(json.dumps(graded))
 

@@ -1,4 +1,4 @@
-"""The README: its commands have options that exist, its worked response has the numbers of the code."""
+"""README and docs: commands have options that exist, names and links lead somewhere, numbers are those of the code."""
 
 import re
 import shlex
@@ -9,11 +9,14 @@ import torch
 from conftest import ROOT
 
 from engine.config import TrainConfig, complete_train, parse, parse_eval
+from grpo import group_advantages, policy_loss
 
 README = (ROOT / "README.md").read_text()
-BLOCKS = [block.replace("\\\n", " ") for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)]
+PAGES = {path: path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+TEXT = "\n".join(PAGES.values())
+BLOCKS = [block.replace("\\\n", " ") for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)]
 COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
-COMMANDS += re.findall(r"`(python studies/[^`]*)`", README)
+COMMANDS += re.findall(r"`(python (?:studies|bench|train|eval)[^`]*)`", TEXT)
 
 
 def test_ci_runs_the_test_command_of_the_readme():
@@ -36,18 +39,48 @@ def test_every_command_names_a_file_and_options_that_exist(command, monkeypatch)
             assert complete_train(parse(TrainConfig, "", options))
         elif name == "eval.py":
             assert parse_eval(options)
+        elif name.startswith("bench/"):  # which parse within main
+            source = (ROOT / name).read_text()
+            assert all(f'"{word}"' in source for word in options if word.startswith("--"))
         else:
             module = __import__(name.removesuffix(".py").removeprefix("studies/"))
             assert module.parse(options) if options else module.main  # without options there is nothing to misspell
 
 
 def test_every_function_and_test_that_the_readme_names_exists():
-    functions = re.findall(r"`(rank|shaping|grpo|rollout|verifier|train)\.(\w+)`", README)
-    tests = re.findall(r"`(tests/\w+\.py)::(\w+)`", README)
+    functions = re.findall(r"`(rank|shaping|grpo|rollout|verifier|train)\.(\w+)`", TEXT)
+    tests = re.findall(r"`(tests/\w+\.py)::(\w+)`", TEXT)
     assert len(functions) > 10 and len(tests) > 7
     for file, name in [(f"{module}.py", name) for module, name in functions] + tests:
         found = re.search(rf"^(def {name}\(|{name} = )", (ROOT / file).read_text(), re.MULTILINE)
-        assert name == "py" or found, f"{file} has no {name}"
+        assert name in ("py", "sh") or found, f"{file} has no {name}"
+
+
+def test_every_link_and_picture_leads_to_a_file():
+    for page, text in PAGES.items():
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if not target.startswith("https://"):
+                assert (page.parent / target.partition("#")[0]).exists(), f"{page.name}: {target}"
+
+
+def test_the_rewards_and_losses_of_the_readme_run():
+    """The reward of one's own trains a step; the lines of GRPO give grpo.py's numbers."""
+    grpo_lines, reward_lines = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    exec(reward_lines, names)  # the README's own code
+    parts = names["boxed_and_short"]("1+1=?", r"It is \boxed{2}.", "2", {})
+    assert parts == {"right": 1.0, "boxed": 0.1, "short": pytest.approx(-16 / 10_000)}
+
+    R = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+    logp, old = torch.randn(2, 4, 1, generator=torch.Generator().manual_seed(0)) * 0.3
+    weights = torch.full((4, 1), 0.25)
+    names = {"torch": torch, "R": R, "logp": logp, "old_logp": old, "weights": weights}
+    first, *others = grpo_lines.strip().splitlines()
+    exec(first, names)
+    names["A"] = names["A"].T  # [G, 1]: repeated for every token
+    exec("\n".join(others), names)
+    loss, _ = policy_loss(logp, old, group_advantages(R[0], 4), weights)
+    assert names["loss"].item() == pytest.approx(loss.item())
 
 
 def worked_response(folder=ROOT / "toy_base"):

@@ -278,7 +278,6 @@ def test_our_side_learns_from_the_reward_that_trl_has(tmp_path, monkeypatch):
         asked.append(text)
         return 0.0
 
-    monkeypatch.setattr(train, "verify", train.verify)  # `ours` replaces it for good
     monkeypatch.setattr(trl_study, "reward", reward)
     monkeypatch.setattr(trl_study, "PROMPTS", 2)
     trl_study.make_model(tmp_path, "full", width=64, layers=1)

@@ -71,14 +71,14 @@ def test_the_shipped_base_has_something_to_learn_and_a_way_to_find_it(tokenizer)
 
     from engine.data import load_benchmark
     from eval import Protocol, evaluate, summarise
-    from engine.checkpoints import checkpoint_template
+    from engine.checkpoints import checkpoint_prompting
     from engine.models import load_model
     from engine.prompts import stop_ids
     from rollout import Policy
 
     assert sum(f.stat().st_size for f in toy.BASE.iterdir()) < 800_000
     model, own = load_model(str(toy.BASE), torch.device("cpu"))
-    protocol = Protocol(checkpoint_template(toy.BASE), 8, 1.0, 1.0, toy.MAX_NEW_TOKENS, seed=1, batch=256, stride=4)
+    protocol = Protocol(checkpoint_prompting(toy.BASE)["template"], 8, 1.0, 1.0, toy.MAX_NEW_TOKENS, seed=1, batch=256, stride=4)
     records, _ = evaluate(Policy(model.eval()), own, load_benchmark("toy")["toy-4"], protocol, stop_ids(model, own))
     s = summarise(records)
     assert s["pass@1"] <= 0.30 and s["pass@8"] >= s["pass@1"] + 0.2
