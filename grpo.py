@@ -1,7 +1,7 @@
 """GRPO: the advantage of a response over its group, and the clipped loss.
 
 The idea. Sample G responses to one prompt and check each. What is better than its group becomes likelier, what is worse
-less likely: the mean of the group is the baseline, and no value network is needed.
+less likely. The mean of the group is what a response is compared with, so no value network is needed.
 
 Symbols: response i of a group has reward R_i and advantage A_i; its token t has log-prob l_it now, l_it^old before the
 update, l_it^ref under a frozen reference; H_it is the entropy of the distribution that the token was drawn from.
@@ -14,7 +14,7 @@ update, l_it^ref under a frozen reference; H_it is the entropy of the distributi
 
 How it differs from the textbook. (1) The loss is divided by the tokens of the whole optimizer step, over all its
 micro-batches and processes: cutting a step into pieces then changes nothing, and every token weighs the same (DAPO).
-(2) `mask` marks the tokens that were sampled, the end token included. (3) A group of equal rewards has A = 0 exactly.
+(2) Weights are above 0 on sampled tokens only, the end token included. (3) A group of equal rewards has A = 0 exactly.
 """
 
 import torch
@@ -22,10 +22,10 @@ import torch
 NORMALISATIONS = ("token", "sequence", "constant")
 
 
-def group_advantages(rewards, group_size, scale_by_std=True):
+def group_advantages(rewards, group_size, scale_std=True):
     """Advantage of each response over its group, shape [B], in the dtype of a float input (else float32).
 
-    rewards [B]: consecutive runs of `group_size` belong to one prompt. scale_by_std=False leaves the division out
+    rewards [B]: consecutive runs of `group_size` belong to one prompt. scale_std=False leaves the division out
     (Dr. GRPO, arXiv:2503.20783). ValueError: group_size < 2, or B not a multiple of it.
 
     >>> group_advantages(torch.tensor([1.0, 0.0, 0.0, 0.0]), 4)
@@ -38,7 +38,7 @@ def group_advantages(rewards, group_size, scale_by_std=True):
     R = rewards if rewards.is_floating_point() else rewards.float()
     R = R.view(-1, group_size)  # [B / G, G]: a row is a group
     A = R - R.mean(1, keepdim=True)
-    if scale_by_std:
+    if scale_std:
         std = R.std(1, keepdim=True)  # [B / G, 1]
         A = A / (std + 1e-6)
     # A group that agrees has nothing to teach; rounding must not pretend that it has.
@@ -86,8 +86,7 @@ def token_weights(mask, normalise, tokens, responses, max_new_tokens):
 
 def k3(log_ratio):
     """K of log_ratio = l^other - l, of any shape. Its mean over tokens drawn from the policy is KL(policy || other)."""
-    # Never negative, and 0 where the two agree. As a loss, its expected gradient is that of KL(other || policy).
-    return log_ratio.exp() - log_ratio - 1
+    return log_ratio.exp() - log_ratio - 1  # >= 0; as a loss, its expected gradient is that of KL(other || policy)
 
 
 def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2, entropy=None, entropy_coef=0.0,
@@ -95,37 +94,37 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     """Loss of one micro-batch (its share of the step's loss) and a dict of sums that add up over micro-batches.
 
     logp, old_logp, ref_logp, entropy, weights [B, T] (values where weights are 0 are ignored, even NaN);
-    advantages [B] or [B, T]. stats: clip_fraction, kl (k3 between the sampling policy and the current one) and
-    kl_reference, each weighted by `weights`, so that with token weights their sum over the step is a mean over tokens.
+    advantages [B] or [B, T]. stats: clip_fraction, kl (k3 to the policy before the update) and kl_reference, each
+    weighted by `weights`: with token weights their sum over the step is a mean over tokens.
     """
     if advantages.dim() not in (1, 2) or len(advantages) != len(logp):
         raise ValueError(f"advantages {list(advantages.shape)}: want [B] or [B, T] for log-probs {list(logp.shape)}")
     A = advantages.to(logp.dtype)
     if A.dim() == 1:
         A = A[:, None]  # [B, 1]: the same for every token of a response
-    used = weights > 0  # [B, T]; elsewhere log-probs mean nothing, and 0 takes their place
+    sampled = weights > 0  # [B, T]; elsewhere log-probs mean nothing, and 0 takes their place
 
     # How much likelier has each token become since it was sampled?
-    log_ratio = torch.where(used, logp - old_logp, 0.0)
+    log_ratio = torch.where(sampled, logp - old_logp, 0.0)
     ratio = log_ratio.exp()
 
     # The objective stops to grow once the ratio has left the clip range in the direction that A asks for.
     clipped_ratio = ratio.clamp(1 - clip_low, 1 + clip_high)
     J = torch.minimum(ratio * A, clipped_ratio * A)
-    loss = -(weights * torch.where(used, J, 0.0)).sum()
+    loss = -(weights * torch.where(sampled, J, 0.0)).sum()
     too_high = (ratio > 1 + clip_high) & (A > 0)
     too_low = (ratio < 1 - clip_low) & (A < 0)
     clipped = too_high | too_low  # these tokens have no gradient
     stats = {"clip_fraction": (weights * clipped).sum()}
-    stats["kl"] = (weights * k3(-log_ratio)).sum()
+    stats["kl"] = (weights * k3(-log_ratio)).sum()  # to the policy before the update
 
     # Two optional terms: stay near the reference; stay uncertain.
     if kl_coef:
-        ref_log_ratio = torch.where(used, ref_logp - logp, 0.0)
+        ref_log_ratio = torch.where(sampled, ref_logp - logp, 0.0)
         K = (weights * k3(ref_log_ratio)).sum()
         loss = loss + kl_coef * K
         stats["kl_reference"] = K
     if entropy_coef:
-        H = torch.where(used, entropy, 0.0)
+        H = torch.where(sampled, entropy, 0.0)
         loss = loss - entropy_coef * (weights * H).sum()
     return loss, {name: value.detach() for name, value in stats.items()}

@@ -102,7 +102,7 @@ class Measured:
     hidden: torch.Tensor  # [B, T, D] floating: the states; anything at all where mask is False
     mask: torch.Tensor  # [B, T] bool: which states count, in order
     whole: torch.Tensor  # [B] float64: ER of each whole response
-    prefixes: torch.Tensor  # [B, K] float64: m_j, NaN beyond the last prefix, and maybe where there is only one
+    prefixes: torch.Tensor  # [B, K] float64: m_j, NaN beyond the last; a single one, which nothing needs, may be NaN
 
 
 # A metric is one entry: name, and function of Measured -> [B] float64, NaN where undefined. Logs, running means and
@@ -122,9 +122,9 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
     window   None: ERV and ERA are of the whole response (the equations). W: of its last W states (the release: 512)
     method   how engine.spectra computes: "exact"; "fast", to 1e-6; "auto", the cheaper of the two
 
-    The result is that of `effective_rank` and `prefix_ranks` on the states where the mask is True; the others may hold
-    anything. No such state: ER is 1. NaN or Inf in a response: NaN in all its metrics, and a RuntimeWarning names it.
-    ValueError: wrong shape or dtype, stride < 1, window < 2 strides, unknown method.
+    The result is that of `effective_rank` and `prefix_ranks` on the states where the mask is True, which is how it is
+    tested: engine/spectra.py need not be read. The other states may hold anything. No such state: ER is 1. NaN or Inf:
+    NaN in all metrics, and a RuntimeWarning. ValueError: wrong shape or dtype, stride < 1, window < 2 strides.
 
     >>> metrics = rank_metrics(torch.eye(7)[None], torch.ones(1, 7, dtype=torch.bool), stride=2)  # m = 2, 4, 6
     >>> {name: round(value.item(), 9) for name, value in metrics.items()}
@@ -134,7 +134,7 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
     whole, prefixes, finite = prefix_spectra(hidden, mask, stride, window, method)
     bad = [i for i, fine in enumerate(finite.tolist()) if not fine]
     if bad:
-        warnings.warn(f"NaN or Inf in the hidden states of responses {bad}: their metrics are NaN", RuntimeWarning, 2)
+        warnings.warn(f"NaN or Inf in responses {bad}: their metrics are NaN", RuntimeWarning, stacklevel=2)
     batch = Measured(hidden, mask, whole, prefixes)
     metrics = {}
     for name, metric in METRICS.items():

@@ -86,7 +86,7 @@ class Policy(nn.Module):
         zeros = logp.new_zeros(real.shape)  # [b, T]
         logp = zeros.masked_scatter(real, logp)
         H = zeros.masked_scatter(real, H)
-        return logp, H, kept[:, predicting].clone()
+        return logp, H, kept[:, predicting].clone()  # a copy: a view would keep the prompt's states in memory, too
 
     def states(self, ids, attention, cache=None):
         """(final states [b, L, D], states of the layer that is kept [b, L, D]) of ids [b, L]."""

@@ -10,8 +10,8 @@ gained them faster than usual (ERV). Which of the two counts is decided by wheth
     A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2
 
 A' keeps the sign of A, because the addition is never negative and at most |A| / kappa with kappa > 1. So a wrong answer
-is punished less, by half at most, and never praised; where A is 0, A' is 0. Before the first batch has been seen there
-is no mu, hence no bonus. A response that is too short for a metric has NaN there: that deviation counts as 0.
+is punished less, by half at most, and never praised; where A is 0, A' is 0. At the first step there is no mu to compare
+with, hence no bonus. A response that is too short for a metric has NaN there: that deviation counts as 0.
 
 How it differs from the paper's release. That ships with the bonus switched off; switched on, Phi goes into the reward,
 signed and unclipped, and the running means start at zero. Here it is what the equations say (docs/release.md).
@@ -20,7 +20,7 @@ Controls. To ask what the signal does, and not just the size of the bonus, `mode
 
     none      A' = A: plain GRPO
     er, erv   beta held at 1, at 0: one channel alone             equal   beta held at 1/2: no controller
-    shuffled  the metrics handed in are those of other responses: bonuses of the same sizes, without their signal
+    shuffled  the caller hands in the metrics of other responses: bonuses of the same sizes, without their signal
     entropy   Phi_t = a H_t, with H_t the entropy of the policy at token t in nats and a = 0.4, in place of Phi
               (Cheng et al., arXiv:2506.14758)
 
@@ -54,10 +54,10 @@ def shape_advantages(
 ):
     """A' in the dtype of A and of its shape, but [B, T] with mode "entropy", which tells tokens apart; and stats.
 
-    advantages [B]; metrics {name: [B]}, as rank.rank_metrics gives them; baseline {name: mu_k}, or None before the
-    first batch; mask [B, T] bool and entropy [B, T] in nats, for mode "entropy" only. stats: bonus_fraction, the share
-    of responses with a bonus; bonus, its mean over responses (of a response's tokens, the largest); beta, its mean, or
-    None where it is not used. ValueError: unknown mode, kappa not above 1, mask or entropy missing.
+    advantages [B]; metrics {name: [B]}, as rank.rank_metrics gives them; baseline {name: mu_k}, the running means, or
+    None before the first batch; mask [B, T] bool and entropy [B, T] in nats, for mode "entropy" only. stats:
+    bonus_fraction, the share of responses with a bonus; bonus, its mean (of a response with several, the largest
+    counts); beta, its mean, or None where it is not used. ValueError: unknown mode, kappa not above 1, mask missing.
 
     >>> metrics = {"er": torch.tensor([12.0, 8.0]), "erv": torch.tensor([3.0, 2.0]), "era": torch.tensor([1.0, 1.0])}
     >>> shape_advantages(torch.tensor([1.0, -1.0]), metrics, baseline={"er": 10.0, "erv": 2.0, "era": 1.0})

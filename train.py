@@ -155,7 +155,7 @@ def other_logprobs(s, rollout):
 
 
 def measure_states(rollout, c):
-    """Rank metrics {name: [B]} of the sampled responses, their mean states [B, D], and m_j of a few of them [few, K]."""
+    """Rank metrics {name: [B]} of the responses, their mean states [B, D], and m_j of a few of them [few, K]."""
     z, mask = rollout.states, rollout.mask  # [B, T, D], [B, T]
     few = slice(c.log_samples)
     curves = prefix_curves(z[few], mask[few], c.stride, c.window)

@@ -24,10 +24,13 @@ class RoomyLayer(DynamicLayer):
     key_room = value_room = None  # [b, heads, tokens + some, width]
 
     def update(self, key_states, value_states, *args, **kwargs):
+        # Move to a larger room where the new tokens find no place.
         held, new = self.keys.shape[-2], key_states.shape[-2]
         if self.key_room is None or held + new > self.key_room.shape[-2]:
             self.key_room = with_room(self.keys, new + ROOM)
             self.value_room = with_room(self.values, new + ROOM)
+
+        # Copy only what is new.
         self.key_room[..., held : held + new, :] = key_states
         self.value_room[..., held : held + new, :] = value_states
         self.show(held + new)
@@ -36,6 +39,8 @@ class RoomyLayer(DynamicLayer):
     def reorder_cache(self, beam_idx):
         if self.key_room is None:  # nothing has been added since the prompt was read
             return super().reorder_cache(beam_idx)
+
+        # The room to grow goes along.
         held = self.keys.shape[-2]
         self.key_room = self.key_room[beam_idx]
         self.value_room = self.value_room[beam_idx]

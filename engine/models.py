@@ -9,11 +9,12 @@ does not work).
 import hashlib
 import os
 import re
+import textwrap
 from pathlib import Path
 
 import torch
 import transformers
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub.errors import HFValidationError, StrictDataclassError
 from safetensors import SafetensorError
 from torch.distributed._composable import checkpoint as recompute_activations
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, logging
@@ -27,32 +28,34 @@ def read_config(name):
 
     ValueError: a kind of model that transformers does not know, or quantised weights.
     """
+    # Is there such a model?
     folder = Path(name)
     if folder.exists() and not (folder / "config.json").exists():
         raise FileNotFoundError(f"model {name}: no config.json in {folder.resolve()}")
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)  # else it would ask, and wait
     except (OSError, HFValidationError) as error:
         if folder.exists():
-            raise OSError(f"model {name}: {first_line(error)}") from error
+            raise OSError(f"model {name}: {one_line(error)}") from error
         raise FileNotFoundError(
-            f"model {name}: no folder {folder.resolve()}, and the hub did not give it either ({first_line(error)})"
+            f"model {name}: no folder {folder.resolve()}, and the hub did not give it either ({one_line(error)})"
         ) from error
-    except ValueError as error:
-        raise ValueError(f"model {name}: {first_line(error)} (transformers {transformers.__version__})") from error
+    except (ValueError, StrictDataclassError) as error:
+        raise ValueError(f"model {name}: {one_line(error)} (transformers {transformers.__version__})") from error
 
-    # Gradients need weights that may take any value.
+    # Gradients need weights that may take any value; quantised ones take a few.
     quantisation = getattr(config, "quantization_config", None)
     if quantisation:
-        method = dict(quantisation).get("quant_method", "by an unnamed method")
+        method = quantisation.get("quant_method", "by an unnamed method")
         raise ValueError(
-            f"model {name}: its weights are quantised ({method}), and such weights cannot be trained: take the model "
-            "that it was made from, or de-quantise it and save it without quantization_config"
+            f"model {name}: its weights are quantised ({method}), which are neither trained nor evaluated here: take "
+            "the model that it was made from, or de-quantise it and save it without quantization_config"
         )
 
-    # A pad id that the model has no embedding for is no pad id. None is missed: masks say what counts.
+    # The library does not build a model whose pad id has no embedding. No pad id at all does not matter to anyone.
     text = config.get_text_config()
-    if text.pad_token_id not in range(text.vocab_size):
+    pad_id = getattr(text, "pad_token_id", None)
+    if pad_id is not None and pad_id not in range(getattr(text, "vocab_size", 0)):
         text.pad_token_id = None
     return config
 
@@ -64,23 +67,25 @@ def load_model(name, device, dtype=torch.float32):
     """
     logging.disable_progress_bar()  # of reading and writing weight files
     config = read_config(name)
+
+    # Read it. Every library below has errors of its own for a file that is cut.
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, ImportError) as error:
         remedy = "copy or download its tokenizer files again"
-        raise OSError(f"model {name}: its tokenizer cannot be read ({first_line(error)}): {remedy}") from error
+        raise OSError(f"model {name}: its tokenizer cannot be read ({one_line(error)}): {remedy}") from error
     try:
         model, found = AutoModelForCausalLM.from_pretrained(name, config=config, dtype=dtype, output_loading_info=True)
     except (OSError, RuntimeError, SafetensorError) as error:
-        remedy = "if a file is missing or cut, copy or download the model again"
-        raise OSError(f"model {name}: its weights cannot be read ({first_line(error)}): {remedy}") from error
+        remedy = "if a file is missing, cut or of another model, copy or download the model again"
+        raise OSError(f"model {name}: its weights cannot be read ({one_line(error)}): {remedy}") from error
     except (ValueError, ImportError) as error:
         raise ValueError(
             f"model {name}: transformers {transformers.__version__} makes no causal language model of it "
-            f"({first_line(error)}): take another model, or install what it asks for"
+            f"({one_line(error)}): take another model, or install what it asks for"
         ) from error
 
-    # The library would go on with random numbers.
+    # With weights that are not there, the library would go on with random numbers.
     missing = sorted(found["missing_keys"])
     if missing:
         raise ValueError(
@@ -91,10 +96,10 @@ def load_model(name, device, dtype=torch.float32):
     return model.to(device), tokenizer
 
 
-def first_line(error):
-    """What an error says, without the explanations that follow."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".")
+def one_line(error):
+    """What an error says, on one line and without what comes after its first 300 characters."""
+    said = str(error).strip().rstrip(".") or type(error).__name__
+    return textwrap.shorten(said, 300, placeholder=" ..")
 
 
 def keep_valid_generation_config(model):
@@ -182,6 +187,7 @@ def check_family(policy):
     Some families do to their logits what rollout.Policy does not know. Others keep no cache where transformers hands
     them one, or let padding leak into it, and say nothing (RWKV, RecurrentGemma). So a few tokens are read both ways.
     """
+    # Read them. What a family does not take is an error of any kind.
     family = type(policy.lm).__name__
     try:
         with torch.no_grad():
@@ -189,25 +195,26 @@ def check_family(policy):
             own, ours = cache_both_ways(policy)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{family}: its forward does not take what rollout.Policy hands it ({type(error).__name__}: "
-            f"{first_line(error)}); take a model of another family"
+            f"{family}: rollout.Policy cannot run this family ({type(error).__name__}: {one_line(error)}); take a "
+            "model of another one"
         ) from error
 
+    # One forward, two ways to the logits: they are equal up to a rounding of the last step.
     if not torch.allclose(own_logits, our_logits, atol=1e-2, rtol=1e-2):
         raise ValueError(
             f"{family}: its logits are not those of its LM head on the final states (they differ by "
             f"{(own_logits - our_logits).abs().max():.2g}); teach rollout.Policy.logits what this family does to them"
         )
 
-    # A wrong cache moves log-probs by more than rounding, which is 1e-6 in float32 and some 1e-2 in bfloat16.
+    # Two ways through the whole model: rounding moves log-probs by 1e-6 in float32 and some 1e-2 in bfloat16.
     precision = torch.finfo(next(policy.parameters()).dtype).eps
     tolerance = max(1e-2, 32 * precision)
     difference = (own.exp() * (own - ours).abs()).sum(-1).max()  # expected over tokens: unlikely ones may be rough
     if not difference <= tolerance:  # nor NaN
         raise ValueError(
             f"{family}: behind left padding and with a cache, tokens get other log-probs than alone (they differ by "
-            f"{difference:.2g}), so it cannot be sampled in batches; take a model of another family, or another version "
-            f"of transformers than {transformers.__version__}"
+            f"{difference:.2g}), so it cannot be sampled in batches; take a model of another family, or another "
+            f"version of transformers than {transformers.__version__}"
         )
 
 
@@ -222,6 +229,7 @@ def head_both_ways(policy):
 
 def cache_both_ways(policy):
     """Log-probs [2, V] of the token after two sequences, float32: (each read alone, both as `generate` reads them)."""
+    # Alone: without cache and padding.
     device = next(policy.parameters()).device
     sequences = [[0, 1, 2, 3, 2, 1, 3, 0], [3, 1, 0, 2]]
     alone = [policy.lm(input_ids=torch.tensor([ids], device=device), use_cache=False) for ids in sequences]

@@ -250,7 +250,7 @@ class Run:
             self.save(s)
 
     def best_step(self):
-        """With --keep_best, the step of the highest mean pass@1 of the evaluations on the way; None if there is none."""
+        """With --keep_best, the step of the highest mean pass@1 of the evaluations on the way; else None."""
         if not self.config.keep_best:
             return None
         means = {}
@@ -352,7 +352,7 @@ def failures(program, run):
     except RewardError as error:  # of this process alone
         sys.exit(f"{program}: rank {run.world.rank}: {error}\nlast checkpoint: {last_checkpoint(run.folder)}")
     except torch.OutOfMemoryError as error:
-        remedies = "while sampling, a smaller --sample_batch helps; in the update, --recompute or a smaller --micro_tokens"
+        remedies = "while sampling, try a smaller --sample_batch; in the update, --recompute or a smaller --micro_tokens"
         sys.exit(f"{program}: rank {run.world.rank}: {error}\n{remedies}")
     except RuntimeError as error:
         if "peer" not in str(error):  # how gloo says that a connection was closed

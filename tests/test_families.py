@@ -17,6 +17,20 @@ from rollout import Policy, generate, score
 
 WINDOW = 8  # tokens that a sliding layer sees, fewer than the prompts have
 KINDS = ["sliding_attention", "full_attention", "sliding_attention"]
+LINEAR = ["linear_attention", "full_attention", "linear_attention"]
+DELTA = dict(
+    layer_types=LINEAR, linear_key_head_dim=8, linear_value_head_dim=8, linear_num_key_heads=2, linear_num_value_heads=4
+)
+MAMBA = dict(mamba_n_heads=8, mamba_d_head=16, mamba_n_groups=1, mamba_d_state=8, mamba_chunk_size=16, mamba_expand=2)
+EXPERTS = dict(num_experts=4, num_experts_per_tok=2)
+ROUTED = dict(
+    n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, n_group=1, topk_group=1, moe_intermediate_size=32,
+    first_k_dense_replace=1,
+)  # fmt: skip
+MLA = dict(  # keys and values that are compressed, and of different widths
+    num_key_value_heads=4, q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=16, v_head_dim=12,
+    head_dim=8,
+)  # fmt: skip
 FAMILIES = {
     "Llama": {},
     "Qwen2": {},
@@ -28,27 +42,52 @@ FAMILIES = {
     "Granite": dict(logits_scaling=3.0, embedding_multiplier=2.0, residual_multiplier=0.7),
     "Cohere": dict(logit_scale=0.5),
     "Cohere2": dict(logit_scale=0.5, sliding_window=WINDOW, layer_types=KINDS),
-}
+    # Linear attention, state spaces or short convolutions beside full attention.
+    "Qwen3Next": dict(**DELTA, **EXPERTS, moe_intermediate_size=32, shared_expert_intermediate_size=32),
+    "Qwen3_5": DELTA,
+    "Lfm2": dict(layer_types=["conv", "full_attention", "conv"], block_auto_adjust_ff_dim=False),
+    "GraniteMoeHybrid": dict(
+        **MAMBA, layer_types=["mamba", "attention", "mamba"], num_local_experts=4, num_experts_per_tok=2,
+        shared_intermediate_size=48, logits_scaling=3.0,
+    ),
+    "Bamba": dict(**MAMBA, attn_layer_indices=[1]),
+    "Jamba": dict(
+        **EXPERTS, attn_layer_period=3, attn_layer_offset=1, mamba_d_state=8, mamba_dt_rank=8, use_mamba_kernels=False
+    ),
+    "DeepseekV2": MLA | ROUTED,
+    "DeepseekV3": MLA | ROUTED,
+    "MiniCPM3": dict(**MLA, scale_emb=1, dim_model_base=32),
+}  # fmt: skip
 TIED_ONLY = ("Cohere", "Cohere2")
-EACH = [(name, tied) for name in FAMILIES for tied in (True, False) if tied or name not in TIED_ONLY]
+HYBRID = ("Qwen3Next", "Qwen3_5", "Lfm2", "GraniteMoeHybrid", "Bamba", "Jamba")
+LATENT = ("DeepseekV2", "DeepseekV3", "MiniCPM3")
+EACH = [(name, tied) for name in FAMILIES for tied in (True, False)]
+EACH = [(name, tied) for name, tied in EACH if tied or name not in TIED_ONLY]
+EACH = [(name, tied) for name, tied in EACH if not tied or name not in HYBRID + LATENT]
+
+
+def class_of(name, suffix):
+    """A class of a family, such as LlamaForCausalLM. Some of these are not in every version of transformers."""
+    found = getattr(transformers, name.split(",")[0] + suffix, None)
+    if found is None:
+        pytest.skip(f"transformers {transformers.__version__} has no {name}{suffix}")
+    return found
 
 
 def config_of(name, tied, tokenizer):
-    family = name.split(",")[0]
-    config = getattr(transformers, f"{family}TextConfig" if family == "Gemma3" else f"{family}Config")
-    return config(
+    config = class_of(name, "TextConfig" if name in ("Gemma3", "Qwen3_5", "Llama4") else "Config")
+    common = dict(
         vocab_size=len(tokenizer), hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=4,
         num_key_value_heads=2, head_dim=16, max_position_embeddings=128, tie_word_embeddings=tied, bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **FAMILIES[name],
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
+    return config(**common | FAMILIES.get(name, {}))
 
 
-@pytest.fixture(params=EACH, ids=[f"{name} {'tied' if tied else 'untied'}" for name, tied in EACH])
-def policy(request, tokenizer):
-    """A random Policy with distributions that are far from uniform."""
-    name, tied = request.param
+def model_of(name, tied, tokenizer):
+    """A random model with distributions that are far from uniform."""
     torch.manual_seed(0)
-    model = getattr(transformers, f"{name.split(',')[0]}ForCausalLM")(config_of(name, tied, tokenizer)).eval()
+    model = class_of(name, "ForCausalLM")(config_of(name, tied, tokenizer)).eval()
     with torch.no_grad():  # norms that are not the identity; logits far from uniform, those of a cap in its bend
         for weight in model.parameters():
             if weight.dim() == 1:
@@ -59,7 +98,13 @@ def policy(request, tokenizer):
         else:
             head.normal_(std=0.3)
             model.get_input_embeddings().weight.normal_(std=0.3)
-    return Policy(model)
+    return model
+
+
+@pytest.fixture(params=EACH, ids=[f"{name} {'tied' if tied else 'untied'}" for name, tied in EACH])
+def policy(request, tokenizer):
+    name, tied = request.param
+    return Policy(model_of(name, tied, tokenizer))
 
 
 @pytest.fixture

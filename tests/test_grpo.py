@@ -21,7 +21,7 @@ def test_equal_rewards_give_advantage_exactly_zero_even_where_their_mean_rounds(
 
 
 def test_without_std_scaling_the_advantage_is_the_centred_reward():
-    A = group_advantages(torch.tensor([1.0, 0.0, 0.0, 0.0]), 4, scale_by_std=False)
+    A = group_advantages(torch.tensor([1.0, 0.0, 0.0, 0.0]), 4, scale_std=False)
     assert A.tolist() == [0.75, -0.25, -0.25, -0.25]
 
 

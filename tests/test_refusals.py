@@ -1,7 +1,8 @@
-"""What cannot work is said before anything is loaded: a model beyond the memory, a port that is taken."""
+"""What cannot work is said in one line and nothing is begun: a model beyond the memory, or broken; a port in use."""
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -9,7 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
+from safetensors.torch import load_file, save_file
 
+import eval as evaluation
+import train
 from engine.models import check_memory
 from engine.parallel import World
 
@@ -75,3 +80,152 @@ def test_a_port_in_use_is_one_clear_message(tmp_path):
         )  # fmt: skip
     (told,) = own_messages(done)
     assert "MASTER_PORT in use" in told and port in told
+
+
+# Models that are broken, or of a kind that cannot be trained
+
+
+@pytest.fixture
+def model(policy, tokenizer, tmp_path):
+    """A folder with a small random model in several weight files; its name, relative, is in what is said."""
+    folder = tmp_path / "model"
+    policy.lm.save_pretrained(folder, max_shard_size="200KB")
+    tokenizer.save_pretrained(folder)
+    assert len(list(folder.glob("*.safetensors"))) > 2
+    return folder
+
+
+def change(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def told(main, model, out):
+    """What a program says when it refuses to begin on a model: one line."""
+    options = ["--model", str(model), "--template", "plain", "--max_new_tokens", "30", "--out", str(out)]
+    with pytest.raises(SystemExit) as ended:
+        main([*options, "--data", "toy"] if main is train.main else [*options, "--bench", "toy"])
+    assert isinstance(ended.value.code, str) and "\n" not in ended.value.code  # a text: exit code 1
+    assert not out.exists()
+    return ended.value.code
+
+
+def cut(model):
+    shard = min(model.glob("*.safetensors"))
+    os.truncate(shard, shard.stat().st_size - 1000)
+    return "its weights cannot be read.*not fully covered.*copy or download the model again"
+
+
+def emptied(model):
+    os.truncate(min(model.glob("*.safetensors")), 0)
+    return "its weights cannot be read.*copy or download the model again"
+
+
+def without_a_shard(model):
+    shard = min(model.glob("*.safetensors"))
+    shard.unlink()
+    return f"its weights cannot be read.*{shard.name}.*copy or download the model again"
+
+
+def without_weights(model):
+    for shard in model.glob("*.safetensors*"):
+        shard.unlink()
+    return "its weights cannot be read.*no file named model.safetensors.*copy or download the model again"
+
+
+def without_one_weight(model):
+    index = json.loads((model / "model.safetensors.index.json").read_text())
+    name = "model.layers.1.mlp.up_proj.weight"
+    shard = model / index["weight_map"].pop(name)
+    (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    weights = load_file(shard)
+    del weights[name]
+    save_file(weights, shard, {"format": "pt"})
+    return f"1 of its weights are not in its files, such as {name}: copy or download"
+
+
+def of_other_shapes(model):
+    change(model / "config.json", intermediate_size=100)
+    return "its weights cannot be read"
+
+
+def cut_legacy_weights(model):
+    without_weights(model)
+    torch.save({"model.norm.weight": torch.ones(64)}, model / "pytorch_model.bin")
+    os.truncate(model / "pytorch_model.bin", 700)
+    return "its weights cannot be read.*copy or download the model again"
+
+
+def without_config(model):
+    (model / "config.json").unlink()
+    return "no config.json in "
+
+
+def with_a_cut_config(model):
+    (model / "config.json").write_text('{"model_type": ')
+    return "not a valid JSON file"
+
+
+def with_a_config_that_contradicts_itself(model):
+    change(model / "config.json", num_attention_heads=5)
+    return r"64.*5.*\(transformers"
+
+
+def with_a_cut_tokenizer(model):
+    os.truncate(model / "tokenizer.json", 200)
+    return "its tokenizer cannot be read.*download its tokenizer files again"
+
+
+def of_an_unknown_kind(model):
+    change(model / "config.json", model_type="nonesuch")
+    return "model type `nonesuch`.*transformers"
+
+
+def with_code_of_its_own(model):
+    change(model / "config.json", model_type="nonesuch", auto_map={"AutoConfig": "own.Config"})
+    return "custom code"
+
+
+def of_another_purpose(model):
+    change(model / "config.json", model_type="t5")
+    return "no causal language model.*T5Config.*another model"
+
+
+BROKEN = [
+    cut, emptied, without_a_shard, without_weights, without_one_weight, of_other_shapes, cut_legacy_weights,
+    without_config, with_a_cut_config, with_a_config_that_contradicts_itself, with_a_cut_tokenizer,
+    of_an_unknown_kind, with_code_of_its_own,
+    of_another_purpose,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("main", [train.main, evaluation.main], ids=["train", "eval"])
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
+def test_a_broken_model_is_refused_in_one_line_with_the_cause(main, broken, model, tmp_path):
+    cause = broken(model)
+    said = told(main, model, tmp_path / "run")
+    assert re.match(rf"(train|eval)\.py: .*{model}.*{cause}", said), said
+
+
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "awq", "fp8", "mxfp4"])
+@pytest.mark.parametrize("main", [train.main, evaluation.main], ids=["train", "eval"])
+def test_quantised_weights_are_refused_with_their_method(main, method, model, tmp_path):
+    change(model / "config.json", quantization_config={"quant_method": method, "bits": 4, "group_size": 32})
+    said = told(main, model, tmp_path / "run")
+    assert re.search(rf"quantised \({method}\).*take the model that it was made from", said)
+
+
+def test_a_name_that_is_no_folder_says_what_was_looked_for(tmp_path):
+    missing = tmp_path / "nonesuch"
+    assert f"no folder {missing}" in told(train.main, missing, tmp_path / "run")
+
+
+def test_a_family_whose_cache_cannot_be_trusted_stops_the_program_in_one_line(tokenizer, tmp_path):
+    config = transformers.RwkvConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, eos_token_id=0)
+    torch.manual_seed(0)
+    model = transformers.RwkvForCausalLM(config)
+    with torch.no_grad():
+        model.get_output_embeddings().weight.normal_()
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    for main in (train.main, evaluation.main):
+        assert "RwkvForCausalLM: behind left padding" in told(main, tmp_path / "model", tmp_path / "run")
