@@ -12,6 +12,7 @@ be paid for a number that it happens to end with.
 
 import importlib.util
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -19,12 +20,16 @@ import torch
 from verifier import verify
 
 
+# A response is asked about by its reward and by the log.
+is_right = lru_cache(maxsize=2**14)(verify)
+
+
 class RewardError(Exception):
     """A reward function of the user's that failed: which one, on which row and response."""
 
 
 def correct(prompt, response, gold, row):
-    return 1.0 if verify(response, gold) else 0.0
+    return 1.0 if is_right(response, gold) else 0.0
 
 
 def graded(prompt, response, gold, row):
@@ -34,7 +39,7 @@ def graded(prompt, response, gold, row):
     (1.0, -1.0)
     """
     boxed = r"\boxed{" in response
-    if verify(response, gold):
+    if is_right(response, gold):
         return 1.0 if boxed else 0.5
     return -0.5 if boxed else -1.0
 
@@ -99,7 +104,7 @@ class Graded:
 def grade(function, problems, rollout, tokenizer, longest, buffer):
     """Graded of the responses of a Rollout, by a reward function and the overlong penalty; `problems`: one for each."""
     texts = rollout.texts(tokenizer)
-    right = [verify(text, problem.answer) for text, problem in zip(texts, problems)]
+    right = [is_right(text, problem.answer) for text, problem in zip(texts, problems)]
     found = [reward_of(function, problem.question, text, problem) for text, problem in zip(texts, problems)]
     device = rollout.mask.device
     rewards = torch.tensor([reward for reward, _ in found], dtype=torch.float32, device=device)

@@ -10,8 +10,9 @@ operators (toy.chain, 10 of each), so that a window of 5 strides can matter. The
 325 of full working, of the 512 positions that the model has. It was trained on up to 8 operators: what it writes on
 longer chains is mostly wrong, and counts here as text all the same. A real model's window is the release's, 512 tokens.
 
-For each response: mean token entropy, mean log-prob, length, ER, and ERV and ERA over the whole response and over its
-last `window` states only. For pairs of these over N responses:
+For each response: mean entropy of the policy at its tokens, mean log-prob, the entropy of its token frequencies (which
+is what the paper's Figure 1a shows), length, ER, and ERV and ERA over the whole response and over its last `window`
+states only. For pairs of these over N responses:
 
     r           Pearson's correlation; 95% interval by 2,000 bootstrap resamples of responses
     r | length  the same of residuals, both regressed on 1, x, x^2, x^3 with x = ln(length), within each resample
@@ -50,7 +51,8 @@ from rollout import Policy, generate, score
 from verifier import verify
 
 PAIRS = (
-    ("entropy", "logprob"), ("er", "erv"), ("er", "erv_window"), ("er", "era"), ("er", "era_window"), ("erv", "era"),
+    ("entropy", "logprob"), ("frequency_entropy", "logprob"), ("frequency_entropy", "entropy"), ("er", "erv"),
+    ("er", "erv_window"), ("er", "era"), ("er", "era_window"), ("erv", "era"),
     ("er", "length"), ("erv", "length"), ("erv_window", "length"), ("era", "length"), ("entropy", "length"),
     ("er", "entropy"), ("er", "correct"), ("erv", "correct"), ("era", "correct"), ("entropy", "correct"),
 )  # fmt: skip
@@ -83,6 +85,7 @@ def measure(policy, tokenizer, problems, stops, c):
         rollout = generate(policy, prompts, seeds, c.max_new_tokens, stops, tokenizer.pad_token_id, c.temperature)
         logp, entropy, hidden = score(policy, rollout, c.temperature)  # [B, T] [B, T] [B, T, D]
         length = rollout.mask.sum(1)
+        responses = list(zip(rollout.responses, rollout.mask))
         whole = rank_metrics(hidden, rollout.mask, c.stride)
         last = rank_metrics(hidden, rollout.mask, c.stride, c.window)
         texts = rollout.texts(tokenizer)
@@ -91,6 +94,7 @@ def measure(policy, tokenizer, problems, stops, c):
             "length": length,
             "entropy": entropy.sum(1) / length,
             "logprob": logp.sum(1) / length,
+            "frequency_entropy": torch.tensor([frequency_entropy(ids[m]) for ids, m in responses]),
             "er": whole["er"],
             "erv": whole["erv"],
             "era": whole["era"],
@@ -106,6 +110,12 @@ def measure(policy, tokenizer, problems, stops, c):
             if len(states) < c.reordered:
                 states.append(hidden[i, : length[i]])
     return rows, states
+
+
+def frequency_entropy(ids):
+    """Entropy, in nats, of how often each token occurs in a response ids [T]: 0 for one token repeated."""
+    _, counts = ids.unique(return_counts=True)
+    return torch.special.entr(counts / len(ids)).sum().item()
 
 
 def six_digits(value):
@@ -160,9 +170,15 @@ def draw(results, out):
     plt = pyplot()
     rows, found = [r for r in results["rows"] if r["erv"] is not None], results["reordered"]
     figure, grid = plt.subplots(2, 3, figsize=(8, 5), layout="constrained")
-    names = {"entropy": "token entropy, nats", "logprob": "mean log-prob", "er": "ER", "erv": "ERV, whole response",
-             "erv_window": f"ERV, last {results['options']['window']} states", "length": "length, tokens"}  # fmt: skip
-    pairs = (("entropy", "logprob"), ("er", "erv"), ("er", "erv_window"), ("length", "er"), ("length", "erv_window"))
+    names = {
+        "entropy": "entropy of the policy, nats", "frequency_entropy": "entropy of token frequencies",
+        "logprob": "mean log-prob", "er": "ER", "erv": "ERV, whole response",
+        "erv_window": f"ERV, last {results['options']['window']} states", "length": "length, tokens",
+    }  # fmt: skip
+    pairs = (
+        ("entropy", "logprob"), ("frequency_entropy", "logprob"), ("er", "erv"), ("er", "erv_window"),
+        ("length", "erv_window"),
+    )  # fmt: skip
     known, length = results["correlations"]["all responses"], [r["length"] for r in rows]
     for axes, (a, b) in zip(grid.flat, pairs):
         x, y = ([r[key] for r in rows] for key in (a, b))

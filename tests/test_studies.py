@@ -289,6 +289,11 @@ def test_our_side_learns_from_the_reward_that_trl_has(tmp_path, monkeypatch):
 # decoupling: correlations, and the whole at small size
 
 
+def test_the_entropy_of_token_frequencies_counts_how_often_each_occurs():
+    assert decoupling.frequency_entropy(torch.tensor([7, 7, 7])) == 0
+    assert decoupling.frequency_entropy(torch.tensor([1, 2, 3, 1, 2, 3])) == pytest.approx(math.log(3))
+
+
 def test_partial_correlation_removes_what_length_explains():
     g = torch.Generator().manual_seed(0)
     length, a, b = torch.randn(3, 4000, generator=g, dtype=torch.float64)
