@@ -235,7 +235,8 @@ def load_policy(path, dtype, sets, protocols, config, device):
         longest = protocol.max_new_tokens
         render(tokenizer, sets[name][0].question, protocol.template, protocol.system, protocol.chat_options)
         if longest >= room:
-            raise ValueError(f"--max_new_tokens {longest} leaves no room for any prompt: {path} has {room} positions")
+            what = f"--max_new_tokens {longest} leaves no room for any prompt"
+            raise ValueError(f"{what}: {path} has {room} positions; give fewer tokens")
     return policy, tokenizer, stops
 
 

@@ -85,7 +85,7 @@ def token_weights(mask, normalise, tokens, responses, max_new_tokens):
 
 
 def k3(log_ratio):
-    """K of log_ratio = l^other - l, of any shape. Its mean over tokens drawn from the policy is KL(policy || other)."""
+    """K of log_ratio = l^other - l, of any shape. Its mean over tokens of the policy is KL(policy || other)."""
     return log_ratio.exp() - log_ratio - 1  # >= 0; as a loss, its expected gradient is that of KL(other || policy)
 
 

@@ -6,12 +6,12 @@ Roy & Vetterli, EUSIPCO 2007 (ER); arXiv:2509.23808, section 3. For Z [n, D], ce
 
     S = sum_k sigma_k     p_k = sigma_k / S     ER(Z) = exp(-sum_k p_k ln p_k)     1 <= ER <= max(1, min(n - 1, D))
 
-Prefix j of a response holds its first j s + 1 states (s: the stride), and K prefixes fit:
+Prefix j of a response holds its first j s + 1 states (s: the stride), and K prefixes fit. On the right, an example:
 
-    m_j     = ER(z_1..z_{j s + 1})           j = 1..K
-    delta_j = m_j - mean(m_1..m_{j-1})       j = 2..K    how far the rank is above its own past
-    ERV     = mean of delta_j                j = 2..K    needs 2 s + 1 states
-    ERA     = mean of delta_j - delta_{j-1}  j = 3..K    needs 3 s + 1 states
+    m_j     = ER(z_1..z_{j s + 1})           j = 1..K                                              2, 4, 6
+    delta_j = m_j - mean(m_1..m_{j-1})       j = 2..K    how far the rank is above its own past       2, 3
+    ERV     = mean of delta_j                j = 2..K    needs 2 s + 1 states                        2.5
+    ERA     = mean of delta_j - delta_{j-1}  j = 3..K    needs 3 s + 1 states                        1
 
 What ER = 12 means. The entropy of p is that of a fair die with 12 faces: the states spread as much as if they did so
 evenly over 12 directions, however many more they touch faintly.
@@ -127,8 +127,8 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
     NaN in all metrics, and a RuntimeWarning. ValueError: wrong shape or dtype, stride < 1, window < 2 strides.
 
     >>> metrics = rank_metrics(torch.eye(7)[None], torch.ones(1, 7, dtype=torch.bool), stride=2)  # m = 2, 4, 6
-    >>> {name: round(value.item(), 9) for name, value in metrics.items()}
-    {'er': 6.0, 'erv': 2.5, 'era': 1.0}
+    >>> [round(metrics[name].item(), 9) for name in ("er", "erv", "era")]
+    [6.0, 2.5, 1.0]
     """
     hidden, mask = on_float64_device(hidden), on_float64_device(mask)
     whole, prefixes, finite = prefix_spectra(hidden, mask, stride, window, method)

@@ -21,12 +21,12 @@ Symbols: N prompts, B = N x samples responses, P longest prompt, T longest respo
 part of a batch has b rows.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from engine.batch import in_pieces, left_padded, runs_of_similar_length, uniforms
+from engine.batch import empty_rows, in_pieces, left_padded, micro_batches, shortened, uniforms
 from engine.cache import LiveRows, new_cache, repeat_rows
 from grpo import token_logprobs
 
@@ -79,10 +79,11 @@ class Policy(nn.Module):
 
         vocabulary = self.lm.get_output_embeddings().weight.shape[0]
         tokens_at_a_time = max(1, LOGITS // vocabulary)
+        # Only real tokens go through the LM head, n of all rows in reading order, a few at a time.
         states = final[:, predicting]  # [b, T, D]
-        logp, H = in_pieces(of_tokens, tokens_at_a_time, states[real], targets[real])
+        logp, H = in_pieces(of_tokens, tokens_at_a_time, states[real], targets[real])  # [n] each
 
-        # Back into rows, with zeros where there is padding.
+        # Back into their rows, with zeros where there is padding.
         zeros = logp.new_zeros(real.shape)  # [b, T]
         logp = zeros.masked_scatter(real, logp)
         H = zeros.masked_scatter(real, H)
@@ -148,57 +149,39 @@ class Rollout:
         sampled = [tokens[m] for tokens, m in zip(self.responses, self.mask)]
         return tokenizer.batch_decode(sampled, skip_special_tokens=True)
 
-    def part(self, rows, prompt_width, response_width):
-        """The Rollout of some rows, with so many columns of prompt and of response; without states: they are large."""
-        P = self.prompt_width
-        columns = slice(P - prompt_width, P + response_width)
-        cut = {
-            "ids": self.ids[rows, columns],
-            "attention": self.attention[rows, columns],
-            "finished": self.finished[rows],
-            "states": None,
-        }
-        for field in fields(self):  # all others are [B, T], where they are there
-            values = getattr(self, field.name)
-            if field.name not in cut and values is not None:
-                cut[field.name] = values[rows, :response_width]
-        return Rollout(**cut)
-
     def micro_batches(self, max_tokens, rows=None):
-        """Parts of at most `max_tokens` padded tokens, of `rows` [b] or of all; yields (rows, their Rollout)."""
-        if rows is None:
-            rows = torch.arange(len(self.mask), device=self.mask.device)
-        prompt_mask = self.attention[rows, : self.prompt_width]
-        prompts = prompt_mask.sum(1).tolist()  # lengths in tokens
-        responses = self.mask[rows].sum(1).tolist()
-        for run in runs_of_similar_length(prompts, responses, max_tokens):
-            longest_prompt = max(prompts[i] for i in run)
-            longest_response = max(responses[i] for i in run)
-            chosen = rows[run]
-            yield chosen, self.part(chosen, longest_prompt, longest_response)
+        """Parts of at most `max_tokens` padded tokens, of `rows` [b] or of all; yields (rows, their Rollout).
+
+        Columns that are padding for all of a part's rows are cut off. States stay behind: they are large.
+        """
+        return micro_batches(self, max_tokens, rows)
 
 
 def inverse_cdf(logits, u, temperature=1.0, top_p=1.0):
-    """Tokens [b] for logits [b, V] and uniform numbers u [b] float64; temperature 0 is the most likely token.
-
-    top_p < 1 keeps the smallest set of tokens whose probability reaches it (nucleus sampling).
-    """
+    """Tokens [b] for logits [b, V] and uniform numbers u [b] float64; temperature 0 is the most likely token."""
     if temperature == 0:
         return logits.argmax(-1)
     p = (logits.float() / temperature).softmax(-1)
     p = p.double()  # a float32 sum over a large vocabulary drifts
     if top_p < 1:
-        ranked, order = p.sort(dim=-1, descending=True, stable=True)
-        before = ranked.cumsum(-1) - ranked
-        in_tail = before >= top_p  # what comes before already reaches top_p
-        tail = torch.zeros_like(in_tail).scatter(-1, order, in_tail)
-        p = p.masked_fill(tail, 0.0)
+        p = nucleus(p, top_p)
+    # The first token whose cumulative probability is above u. The total is 1 but for rounding and what top_p took away;
+    # u = 1 - 2^-53 times that must not round up to the total itself, which no token is above.
     cdf = p.cumsum(-1)
     total = cdf[:, -1]
     below_total = torch.nextafter(total, torch.zeros_like(total))
-    threshold = torch.minimum(u * total, below_total)  # rounding must not go past the last token
+    threshold = torch.minimum(u * total, below_total)
     tokens = torch.searchsorted(cdf, threshold[:, None], right=True)  # [b, 1]
     return tokens[:, 0]
+
+
+def nucleus(p, top_p):
+    """Probabilities p [b, V] with 0 outside the smallest set of tokens whose probability reaches top_p."""
+    ranked, order = p.sort(dim=-1, descending=True, stable=True)
+    before = ranked.cumsum(-1) - ranked
+    in_tail = before >= top_p  # what comes before already reaches top_p
+    tail = torch.zeros_like(in_tail).scatter(-1, order, in_tail)
+    return p.masked_fill(tail, 0.0)
 
 
 @torch.no_grad()
@@ -230,17 +213,17 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, pad_id, temperatu
     repeat_rows(cache, N, samples)
     logits = logits.repeat_interleave(samples, 0)  # [B, V]
     state = state.repeat_interleave(samples, 0)  # [B, D]
-    r = empty_rollout(ids, attention, samples, max_new_tokens, pad_id)
+    r = Rollout(**empty_rows(ids, attention, samples, max_new_tokens, pad_id))
     if keep_states:
-        D = state.shape[1]
-        r.states = state.new_zeros(B, max_new_tokens, D)
+        r.states = state.new_zeros(B, max_new_tokens, state.shape[1])
 
-    # 3. Sample token by token. A response that has ended is out of `live`, and nothing is written for it any more.
+    # 3. Sample token by token. `rows` [b] are the responses that go on, by their numbers in 0..B-1; all tensors below
+    #    have a row for each of these, and none for a response that has ended.
     u = uniforms(seeds, max_new_tokens).to(device)  # [B, max_new_tokens]
     stops = torch.tensor(sorted(stop_ids), device=device)
-    live = LiveRows(cache, B, device)
+    live = LiveRows(policy, cache, B, device)
     for t in range(max_new_tokens):
-        rows = live.rows  # [b]: the responses that go on
+        rows = live.rows  # [b]
         token = inverse_cdf(logits, u[rows, t], temperature, top_p)  # [b]
         logp, H = token_logprobs(logits / (temperature or 1.0), token)  # [b] each; greedy: as at temperature 1
         write_token(r, t, rows, token, logp, H, state)
@@ -248,34 +231,10 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, pad_id, temperatu
         r.finished[rows[ended]] = True
         if ended.all() or t + 1 == max_new_tokens:
             break
-        live.keep(~ended)
+        live.drop(ended)
         length = r.prompt_width + t + 1
-        logits, state = live.next_token(policy, token[~ended], r.attention[:, :length])
-
-    # Give back the room that no response has used.
-    T = t + 1
-    states = r.states
-    r = r.part(slice(None), r.prompt_width, T)
-    if keep_states:
-        r.states = states[:, :T]
-    return r
-
-
-def empty_rollout(ids, attention, samples, new_tokens, pad_id):
-    """A Rollout of prompts ids [N, P], each `samples` times, with room for `new_tokens` tokens of each response."""
-    ids = ids.repeat_interleave(samples, 0)  # [B, P]
-    attention = attention.repeat_interleave(samples, 0)
-    B = len(ids)
-    padding = torch.full((B, new_tokens), pad_id, device=ids.device)
-    zeros = torch.zeros(B, new_tokens, device=ids.device)
-    return Rollout(
-        ids=torch.cat([ids, padding], 1),
-        attention=torch.cat([attention, torch.zeros_like(padding)], 1),
-        mask=zeros.bool(),
-        logprobs=zeros,
-        entropy=zeros.clone(),
-        finished=zeros[:, 0].bool(),
-    )
+        logits, state = live.next_token(token[~ended], r.attention[:, :length])
+    return shortened(r, t + 1)  # without the room that no response has used
 
 
 def write_token(r, t, rows, token, logp, H, state):

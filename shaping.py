@@ -1,7 +1,8 @@
 """Dual-channel shaping: the rank metrics of a response become a small, bounded addition to its advantage.
 
 The idea. A response is reinforced a little more if its hidden states explored more directions than usual (ER), or
-gained them faster than usual (ERV). Which of the two counts is decided by whether that gain speeds up (ERA).
+gained them faster than usual (ERV). Which of the two counts is decided by whether that gain speeds up (ERA): who gains
+ever faster should go on exploring, who slows down should exploit; and ERA, the paper argues, hardly depends on length.
 
     mu_k                                                      running mean of metric x_k in {ER, ERV, ERA} over steps
     d_k  = clamp( (x_k - mu_k) / (|mu_k| + eps), -5, 5 )      relative deviation of this response, eps = 1e-8
@@ -9,9 +10,9 @@ gained them faster than usual (ERV). Which of the two counts is decided by wheth
     Phi  = beta tanh(d_ER) + (1 - beta) tanh(d_ERV)           dual channel
     A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2
 
-A' keeps the sign of A, because the addition is never negative and at most |A| / kappa with kappa > 1. So a wrong answer
-is punished less, by half at most, and never praised; where A is 0, A' is 0. At the first step there is no mu to compare
-with, hence no bonus. A response that is too short for a metric has NaN there: that deviation counts as 0.
+A' keeps the sign of A: the addition is never negative and at most |A| / kappa with kappa > 1. So a wrong answer is
+punished less, by half at most, and never praised; where A is 0, A' is 0. At the first step there is no mu to compare
+with, hence no bonus. A metric that is undefined (NaN: the response is too short) is a deviation of 0.
 
 How it differs from the paper's release. That ships with the bonus switched off; switched on, Phi goes into the reward,
 signed and unclipped, and the running means start at zero. Here it is what the equations say (docs/release.md).
@@ -55,9 +56,8 @@ def shape_advantages(
     """A' in the dtype of A and of its shape, but [B, T] with mode "entropy", which tells tokens apart; and stats.
 
     advantages [B]; metrics {name: [B]}, as rank.rank_metrics gives them; baseline {name: mu_k}, the running means, or
-    None before the first batch; mask [B, T] bool and entropy [B, T] in nats, for mode "entropy" only. stats:
-    bonus_fraction, the share of responses with a bonus; bonus, its mean (of a response with several, the largest
-    counts); beta, its mean, or None where it is not used. ValueError: unknown mode, kappa not above 1, mask missing.
+    None before the first batch; mask [B, T] bool, entropy [B, T] in nats: for mode "entropy" only. stats: the share of
+    responses with a bonus; its mean (of tokens, the largest); beta's mean, or None. ValueError: what cannot be used.
 
     >>> metrics = {"er": torch.tensor([12.0, 8.0]), "erv": torch.tensor([3.0, 2.0]), "era": torch.tensor([1.0, 1.0])}
     >>> shape_advantages(torch.tensor([1.0, -1.0]), metrics, baseline={"er": 10.0, "erv": 2.0, "era": 1.0})

@@ -8,7 +8,7 @@ A problem of k operators is a left-nested chain, for example (level 2, k = 3)
 
     ((7*5)-7)+8=?
 
-with a start in 2..20 (or, in levels 7 and 8, in 21..60, which no training set contains), operands in 2..9 and every
+with a start in 2..20 (or, in levels 7 and 8, in 21..60, which RL never trains on), operands in 2..9 and every
 intermediate value in 0..99. Full working is one line for each operation and a box, 7 to 8 tokens a line:
 
     7*5=35
@@ -62,8 +62,8 @@ LEVELS = {
     3: Level(4, (2, 20)),
     4: Level(5, (2, 20)),
     5: Level(6, (2, 20)),
-    6: Level(8, (2, 20)),  # longer than any chain of the training set
-    7: Level(4, (21, 60)),  # starts that no training set contains
+    6: Level(8, (2, 20)),  # longer than any chain that RL trains on
+    7: Level(4, (21, 60)),  # starts that it never trains on
     8: Level(6, (21, 60)),
 }
 TRAIN_LEVELS = (2, 3, 4, 5)
@@ -145,7 +145,7 @@ def make_model(tokenizer, seed: int):
 def warm_up(model, tokenizer, steps: int, keep: float, seed: int, lr: float = 3e-3, batch: int = 128):
     """Supervised learning on demonstrations that show each line with probability `keep`; yields the loss of each step.
 
-    Chains have 2 to 8 operators and any start, so the base knows every number and length that a level may ask for.
+    Chains have 1 to 8 operators and any start, so the base knows every number and length that a level may ask for.
     """
     rng = random.Random(f"warm-up {seed} {keep}")
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.01)

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 import torch
 
 from engine import parallel, runs
-from engine.batch import in_batches, joined_rollouts, sample_seed
+from engine.batch import fingerprint, in_batches, joined_rollouts, sample_seed
 from engine.checkpoints import load_state
 from engine.config import TrainConfig
 from engine.data import load_benchmark, own_fields, training_prompts
@@ -71,16 +71,15 @@ def train_step(s):
     """One step of VERL on State s; returns the step's line of metrics.jsonl, the same on all processes."""
     c, clock = s.config, runs.Clock()
 
-    # 1. Sample. The prompts of a mini-batch are the same on any number of processes, which share each mini-batch.
-    numbers = s.world.own_prompts(c.prompts, c.mini_batches)  # which of the step's prompts are this process's
-    whole_batch = parallel.batch_of(s.problems, s.step, c.prompts, c.seed)
-    batch = [whole_batch[number] for number in numbers]  # [(Problem, token ids)]
-    rollout = sample(s, batch, numbers)  # B responses of at most T tokens
+    # 1. Sample: this process's prompts of the step, and G responses to each.
+    batch = s.world.step_batch(s.problems, s.step, c.prompts, c.mini_batches, c.seed)
+    numbers = [number for number, _, _ in batch]  # which of the step's prompts they are
+    rollout = sample(s, batch)  # B responses of at most T tokens
     clock.lap("rollout")
 
-    # 2. Verify. Meanwhile, on a core that is idle, `ranks` computes what the hidden states say.
-    ranks = parallel.in_background(s.world.device, measure_states, rollout, c)
-    answered = [problem for problem, _ in batch for _ in range(c.group)]  # one for each response
+    # 2. Verify. What the hidden states say is computed meanwhile, if a core is idle.
+    measured = parallel.in_background(s.world.device, measure_states, rollout, c)
+    answered = [problem for _, problem, _ in batch for _ in range(c.group)]  # one for each response
     graded = grade(s.reward, answered, rollout, s.tokenizer, c.max_new_tokens, c.overlong_buffer)
     clock.lap("verify")
 
@@ -90,7 +89,7 @@ def train_step(s):
 
     # 3. Shape: what the group says of a response, and what its hidden states say.
     A = group_advantages(graded.rewards, c.group, c.scale_std)  # [B]
-    metrics, mean_state, curves = ranks()  # {name: [B]}, [B, D], [few, K]; waits for them
+    metrics, mean_state, curves = measured.result()  # {name: [B]}, [B, D], [few, K]
     signal = metrics
     if c.shaping == "shuffled":  # the control that keeps the size of the bonus and loses its signal
         signal = s.world.of_other_responses(metrics, numbers, c.group, sample_seed(c.seed, s.step, "order"))
@@ -122,11 +121,11 @@ def train_step(s):
     return line | {"seconds": clock.seconds, "step_seconds": clock.total()}
 
 
-def sample(s, batch, numbers):
-    """A Rollout of `group` responses to each problem of this process, with the states that predicted each token."""
+def sample(s, batch):
+    """A Rollout of `group` responses to each prompt of `batch`, with the states that predicted each token."""
     c = s.config
-    prompts = [ids for _, ids in batch]
-    seeds = [sample_seed(c.seed, s.step, number, j) for number in numbers for j in range(c.group)]
+    prompts = [ids for _, _, ids in batch]
+    seeds = [sample_seed(c.seed, s.step, number, j) for number, _, _ in batch for j in range(c.group)]
     pad_id = s.tokenizer.pad_token_id
     parts = []
     with parallel.unsharded(s.policy):
@@ -171,37 +170,36 @@ def update(s, rollout):
     rollout.learnt = rollout.mask  # [B, T]: the tokens that are learnt from
     if c.mask_truncated:
         rollout.learnt = rollout.mask & rollout.finished[:, None]
-    risen = (s.step + 1) / max(1, c.warmup_steps)
-    lr = c.lr * min(1.0, risen)  # rises over the warm-up, then stays
+    warmth = (s.step + 1) / max(1, c.warmup_steps)
+    lr = c.lr * min(1.0, warmth)  # rises over the warm-up, then stays
     s.optimizer.param_groups[0]["lr"] = lr
     updates = []
-    for rows in torch.arange(len(rollout.mask), device=s.world.device).chunk(c.mini_batches):
+    for rows in torch.arange(len(rollout.mask), device=s.world.device).chunk(c.mini_batches):  # step_batch's order
         # The loss is a mean over all tokens of this update, so they are counted before anything is divided.
         tokens = s.world.sum(rollout.learnt[rows].sum()).clamp(min=1)
         responses = len(rows) * s.world.size
 
-        # Gradients add up over micro-batches, which are as large as the memory allows. A process that has fewer of them
-        # than another repeats its last one with weight 0, since sharded models must be called equally often.
-        sums = {}
+        # Gradients, and what is logged, add up over micro-batches as large as the memory allows.
+        totals = {}
         parts = [part for _, part in rollout.micro_batches(c.micro_tokens, rows)]
-        for part, is_real in s.world.equally_often(parts):
-            weights = token_weights(part.learnt & is_real, c.normalise, tokens, responses, c.max_new_tokens)
+        for part in s.world.equally_often(parts):
+            weights = token_weights(part.learnt, c.normalise, tokens, responses, c.max_new_tokens)
             loss, stats = loss_of(s, part, weights)
-            (loss * s.world.size).backward()  # FSDP takes the mean over processes; ours is a sum, divided already
+            s.world.backward(loss)
             stats["loss"] = loss.detach()
-            sums = {name: sums.get(name, 0.0) + value for name, value in stats.items()}
+            totals = {name: totals.get(name, 0.0) + value for name, value in stats.items()}
 
         # One step of the optimizer, unless something is not a number: then the weights stay as they are.
-        stats = s.world.sums(sums)
-        stats["grad_norm"] = parallel.clip_gradient(s.policy, c.max_grad_norm)
-        refuse_non_finite(s.step + 1, stats["loss"], stats["grad_norm"])
+        totals = s.world.sums(totals)
+        totals["grad_norm"] = parallel.clip_gradient(s.policy, c.max_grad_norm)
+        refuse_non_finite(s.step + 1, totals["loss"], totals["grad_norm"])
         s.optimizer.step()
         s.optimizer.zero_grad(set_to_none=True)
-        updates.append(stats)
+        updates.append(totals)
 
     means = {"lr": lr}
     for name in updates[0]:
-        means[name] = sum(stats[name] / len(updates) for stats in updates)
+        means[name] = sum(totals[name] / len(updates) for totals in updates)
     return means
 
 
@@ -236,14 +234,14 @@ def start(config, world, checkpoint=None):
     source = str(BASE) if config.model == "toy" else config.model
     with world.all_or_none():
         check_memory(source, world, config.kl_coef > 0)
-        model, tokenizer = load_model(checkpoint or source, world.device)
+        model, tokenizer = load_model(checkpoint or source, world.device)  # the reference stays the first model
         policy = Policy(model.eval(), config.rank_layer)  # eval: no dropout, or old and new log-probs would differ
         check_family(policy)
         warn_of_foreign_markers(tokenizer, config.template)
         if config.bench != "none":  # a benchmark that is missing is an error now, not after the training
             load_benchmark(config.bench, config.bench_dir, own=own_fields(config))
         problems = training_prompts(config, tokenizer, model_room(policy), world.say)
-        data = sample_seed(*problems)
+        data = fingerprint(*problems)
         stops = stop_ids(model, tokenizer, config.template, config.stop or [])
         s = State(config, world, policy, tokenizer, problems, data, stops, load_reward(config.reward))
         if config.kl_coef:

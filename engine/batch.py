@@ -12,11 +12,16 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 
-def sample_seed(*key):
-    """A 63-bit seed from any key such as (seed, step, prompt, sample): the same on every machine."""
-    text = "/".join(map(str, key))
+def fingerprint(*things):
+    """A 63-bit number that tells things from others by how they are written: the same on every machine."""
+    text = "/".join(map(str, things))
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+def sample_seed(*key):
+    """The seed of a response, from a key such as (seed, step, prompt, sample)."""
+    return fingerprint(*key)
 
 
 def uniforms(seeds, length):
@@ -57,6 +62,63 @@ def runs_of_similar_length(prompts, responses, max_tokens):
             prompt_width, response_width = prompts[i], responses[i]
         runs[-1].append(i)
     return runs
+
+
+def part(rollout, rows, prompt_width, response_width):
+    """The Rollout of some rows, with so many columns of prompt and of response; without states."""
+    P = rollout.prompt_width
+    columns = slice(P - prompt_width, P + response_width)
+    cut = {}
+    for field in fields(rollout):
+        values = getattr(rollout, field.name)
+        if field.name == "states":
+            values = None
+        elif field.name in ("ids", "attention"):
+            values = values[rows, columns]
+        elif field.name == "finished":
+            values = values[rows]
+        elif values is not None:  # [B, T]
+            values = values[rows, :response_width]
+        cut[field.name] = values
+    return replace(rollout, **cut)
+
+
+def shortened(rollout, T):
+    """The first T tokens of each response, as views."""
+    states = rollout.states
+    short = part(rollout, slice(None), rollout.prompt_width, T)
+    return short if states is None else replace(short, states=states[:, :T])
+
+
+def micro_batches(rollout, max_tokens, rows=None):
+    """rollout.Rollout.micro_batches."""
+    if rows is None:
+        rows = torch.arange(len(rollout.mask), device=rollout.mask.device)
+    prompt_mask = rollout.attention[rows, : rollout.prompt_width]
+    prompts = prompt_mask.sum(1).tolist()  # lengths in tokens
+    responses = rollout.mask[rows].sum(1).tolist()
+    for run in runs_of_similar_length(prompts, responses, max_tokens):
+        longest_prompt = max(prompts[i] for i in run)
+        longest_response = max(responses[i] for i in run)
+        chosen = rows[run]
+        yield chosen, part(rollout, chosen, longest_prompt, longest_response)
+
+
+def empty_rows(ids, attention, samples, new_tokens, pad_id):
+    """The fields of a Rollout of prompts ids [N, P], each `samples` times, with room for `new_tokens` tokens each."""
+    ids = ids.repeat_interleave(samples, 0)  # [B, P]
+    attention = attention.repeat_interleave(samples, 0)
+    B = len(ids)
+    padding = torch.full((B, new_tokens), pad_id, device=ids.device)
+    zeros = torch.zeros(B, new_tokens, device=ids.device)
+    return {
+        "ids": torch.cat([ids, padding], 1),
+        "attention": torch.cat([attention, torch.zeros_like(padding)], 1),
+        "mask": zeros.bool(),
+        "logprobs": zeros,
+        "entropy": zeros.clone(),
+        "finished": zeros[:, 0].bool(),
+    }
 
 
 def in_pieces(function, rows, *tensors):

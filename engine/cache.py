@@ -79,35 +79,39 @@ def keep_rows(cache, rows):
 
 
 class LiveRows:
-    """The rows of a batch that are still being sampled. For the sampler, those that have finished are not there.
+    """The rows of a batch that are still being sampled. For the sampler, those that have ended are not there.
 
     For the model they are, for a while: leaving costs a copy of the cache, so they leave together once they are SLACK
-    of the batch. Until then they are computed as well, and their results are dropped.
+    of the batch. Until then they are computed as well, with a token that means nothing and is not attended to, and what
+    comes of it is dropped. With three rows of which row 1 ends:
+
+        in the cache    0 1 2         `in_cache`: which rows it holds
+        going on        0 2           `places`: where in `in_cache` they stand; rows = in_cache[places]
     """
 
-    def __init__(self, cache, count, device):
-        self.cache = cache
-        self.in_batch = torch.arange(count, device=device)  # [n]: which rows the cache holds
-        self.live = torch.arange(count, device=device)  # [b]: where in `in_batch` those are that go on
+    def __init__(self, policy, cache, count, device):
+        self.policy, self.cache = policy, cache
+        self.in_cache = torch.arange(count, device=device)
+        self.places = torch.arange(count, device=device)
 
     @property
     def rows(self):
         """Which rows go on, [b]."""
-        return self.in_batch[self.live]
+        return self.in_cache[self.places]
 
-    def keep(self, going_on):
-        """Of the rows that were live, those go on where going_on [b] bool is True."""
-        self.live = self.live[going_on]
-        if len(self.live) <= len(self.in_batch) * (1 - SLACK):
-            keep_rows(self.cache, self.live)
-            self.in_batch = self.in_batch[self.live]
-            self.live = torch.arange(len(self.live), device=self.live.device)
+    def drop(self, ended):
+        """Of the rows that went on, those where ended [b] bool is True do so no more."""
+        self.places = self.places[~ended]
+        if len(self.places) <= len(self.in_cache) * (1 - SLACK):
+            keep_rows(self.cache, self.places)
+            self.in_cache = self.in_cache[self.places]
+            self.places = torch.arange(len(self.places), device=self.places.device)
 
-    def next_token(self, policy, token, attention):
-        """Policy.next_token of the live rows, which have just drawn token [b]; attention [B, L] of all rows."""
-        ids = torch.zeros_like(self.in_batch)  # [n]; what a finished row reads does not matter
-        ids[self.live] = token
-        logits, state = policy(ids[:, None], attention[self.in_batch], cache=self.cache)
-        if len(self.live) < len(self.in_batch):
-            logits, state = logits[self.live], state[self.live]
+    def next_token(self, token, attention):
+        """Policy.next_token of the rows that go on, which have just drawn token [b]; attention [B, L] of all rows."""
+        ids = torch.zeros_like(self.in_cache)
+        ids[self.places] = token
+        logits, state = self.policy(ids[:, None], attention[self.in_cache], cache=self.cache)
+        if len(self.places) < len(self.in_cache):
+            logits, state = logits[self.places], state[self.places]
         return logits, state

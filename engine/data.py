@@ -5,7 +5,8 @@ row was dropped. Elsewhere that knowledge is a branch per data set. Here a data 
 
     name: rows, question, gold        question and gold each name a field of the row, or a recipe of RECIPES
 
-so a set of one's own, with fields of any name, is one line of BENCHMARKS or TRAINING as well:
+A set of one's own needs no line: `--data` and `--bench` take a file or a hub id, and `--question` and `--answer` its
+fields. With a name of its own it is one line of BENCHMARKS or TRAINING as well:
 
     "mine": Source(None, "prompt", "solution.final", file="~/mine.jsonl"),
 

@@ -13,8 +13,9 @@ import functools
 import os
 import random
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import torch
@@ -87,14 +88,29 @@ class World:
         return dict(zip(metrics, (total / known).tolist())), dict(zip(metrics, missing.long().tolist()))
 
     def equally_often(self, parts):
-        """Each of `parts` with True; then the last one again, with False, until every process has had as many.
+        """Rollouts; then the last one again, with nothing to learn from, until every process has had as many.
 
         FSDP's processes must call the model equally often, and micro-batches are as many as lengths make them.
         """
         parts = list(parts)
-        rounds = max(self.gather([len(parts)]))
-        for i in range(rounds):
-            yield parts[min(i, len(parts) - 1)], i < len(parts)
+        yield from parts
+        for _ in range(max(self.gather([len(parts)])) - len(parts)):
+            yield replace(parts[-1], learnt=torch.zeros_like(parts[-1].learnt))
+
+    def backward(self, loss):
+        """Add the gradient of `loss`, this process's share of a sum over all processes, to the weights' gradients.
+
+        FSDP takes the mean over processes, hence the factor.
+        """
+        (loss * self.size).backward()
+
+    def step_batch(self, problems, step, prompts, mini_batches, seed):
+        """This process's share of a step's prompts: [(its number in the step, *problem)], ordered by mini-batch.
+
+        A mini-batch has the same prompts on any number of processes: each takes an equal share of each.
+        """
+        whole = batch_of(problems, step, prompts, seed)
+        return [(number, *whole[number]) for number in self.own_prompts(prompts, mini_batches)]
 
     def own_prompts(self, prompts, mini_batches):
         """Which of a step's prompts this process takes, by their numbers in the step: its share of each mini-batch.
@@ -200,13 +216,20 @@ def batch_of(problems, step, count, seed):
 
 
 def in_background(device, function, *args):
-    """A call that gives function(*args), computed meanwhile on a second core where torch uses only one, else by it."""
+    """function(*args), computed meanwhile on a second core if torch uses only one, else when `result()` is called."""
     if device.type == "cpu" and torch.get_num_threads() == 1:
         pool = ThreadPoolExecutor(1)
         future = pool.submit(function, *args)
         pool.shutdown(wait=False)  # the thread ends with its work
-        return future.result
-    return functools.partial(function, *args)
+        return future
+    return Later(functools.partial(function, *args))
+
+
+@dataclass(frozen=True)
+class Later:
+    """A call that is made when its result is asked for."""
+
+    result: Callable
 
 
 # Shards

@@ -352,7 +352,7 @@ def failures(program, run):
     except RewardError as error:  # of this process alone
         sys.exit(f"{program}: rank {run.world.rank}: {error}\nlast checkpoint: {last_checkpoint(run.folder)}")
     except torch.OutOfMemoryError as error:
-        remedies = "while sampling, try a smaller --sample_batch; in the update, --recompute or a smaller --micro_tokens"
+        remedies = "try a smaller --sample_batch if it was sampling, --recompute or a smaller --micro_tokens if not"
         sys.exit(f"{program}: rank {run.world.rank}: {error}\n{remedies}")
     except RuntimeError as error:
         if "peer" not in str(error):  # how gloo says that a connection was closed

@@ -8,6 +8,7 @@ for what both know; engine/evaluations.py writes those.
 import math
 
 from engine.spectra import prefix_spectra
+from rank import METRICS
 from verifier import extract_answer
 
 
@@ -50,7 +51,7 @@ def sample_text(record):
     lines = [f"\n{record['id']}: {record['question']}", f"-- response\n{record['response']}"]
     lines.append(f"-- answer {record['answer']!r}, gold {record['gold']!r}: {verdict}")
     if "advantage" in record:
-        ranks = ", ".join(f"{name} {number(record[name])}" for name in ("er", "erv", "era"))
+        ranks = ", ".join(f"{name} {number(record[name])}" for name in METRICS)
         moved = f"A {record['advantage']:.3f} -> {record['shaped_advantage']:.3f}"
         lines.append(f"-- reward {record['reward']:g}, {ranks}, {moved}")
     return "\n".join(lines) + "\n"

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from engine.samples import number  # noqa: E402
+from rank import METRICS  # noqa: E402
 
 # (title, field of the record, how it is shown); a column whose field no record has is left out.
 COLUMNS = [
@@ -26,9 +27,7 @@ COLUMNS = [
     ("right", "correct", lambda right: "yes" if right else "no"),
     ("reward", "reward", lambda value: f"{value:g}"),
     ("tokens", "length", str),
-    ("ER", "er", number),
-    ("ERV", "erv", number),
-    ("ERA", "era", number),
+    *((name.upper(), name, number) for name in METRICS),
     ("A", "advantage", number),
     ("A'", "shaped_advantage", number),
 ]
@@ -42,7 +41,8 @@ STYLE = """
 body { color: var(--text); background: var(--page); font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; }
-th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: right; vertical-align: top; white-space: nowrap; }
+th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; }
+th, td { text-align: right; vertical-align: top; white-space: nowrap; }
 th { cursor: pointer; position: sticky; top: 0; background: var(--page); }
 th:hover { text-decoration: underline; }
 td.text, th.text { text-align: left; min-width: 15rem; white-space: normal; }

@@ -2,8 +2,8 @@
 
     python studies/rank_picture.py                     writes docs/rank.png; pip install matplotlib
 
-Left and middle: 200 states in two dimensions, spread along one direction and along both, with their ER. Right: the ranks
-m_j of the prefixes of two responses to the same question, one that shows all of its work and one that skips most of it.
+Left and middle: 200 states in two dimensions, spread along one direction and along both, with their ER. Right: the
+ranks m_j of the prefixes of two responses to one question: one shows all of its work, one skips a line.
 """
 
 import argparse

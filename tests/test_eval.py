@@ -83,7 +83,7 @@ def test_a_sample_does_not_depend_on_its_batch(policy, tokenizer):
 def test_a_new_metric_needs_no_word_of_evaluation(policy, tokenizer, monkeypatch):
     asked = []
 
-    def rank_metrics(hidden, mask, stride):
+    def rank_metrics(hidden, mask, stride, window):
         asked.append(stride)
         return {"er": hidden.new_zeros(len(hidden)), "spread": mask.sum(1) / 2}
 

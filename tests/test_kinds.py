@@ -34,7 +34,7 @@ def verify(text, gold):
 
 
 def worker(*options):
-    train.verify = verify
+    rewards.is_right = verify
     train.main(list(options))
 
 
@@ -77,7 +77,7 @@ def options(tokenizer, tmp_path):
 
 @pytest.mark.parametrize("name", [*HYBRID, *LATENT, "Mpt", "multimodal"])
 def test_two_steps_change_the_weights_and_a_resumed_run_ends_with_the_same(name, options, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "verify", verify)
+    monkeypatch.setattr(rewards, "is_right", verify)
     begun = options(name)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train.main([*begun, "--out", str(whole)])
@@ -94,7 +94,7 @@ def test_two_steps_change_the_weights_and_a_resumed_run_ends_with_the_same(name,
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["Qwen3Next", "DeepseekV3", "multimodal"])
 def test_two_processes_reach_the_weights_of_one_also_when_resumed(name, options, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "verify", verify)
+    monkeypatch.setattr(rewards, "is_right", verify)
     begun = options(name)
     one, two = tmp_path / "one", tmp_path / "two"
     train.main([*begun, "--out", str(one)])
@@ -187,7 +187,7 @@ def test_a_pad_id_that_the_model_does_not_know_does_not_matter(policy, tokenizer
 
 
 def test_a_run_needs_no_pad_token(options, tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "verify", verify)
+    monkeypatch.setattr(rewards, "is_right", verify)
     begun = options("Llama")
     train.main([*begun, "--out", str(tmp_path / "padded")])
 

@@ -47,10 +47,17 @@ def test_sums_and_means_of_one_process_are_its_numbers_and_none_stays_none():
     assert world.means({"a": 2, "b": None}) == {"a": 2.0, "b": None}
 
 
-def test_a_process_with_fewer_parts_repeats_its_last_one_and_says_so():
-    world = Among(0, 2, CPU, [[[3]]])
-    assert list(world.equally_often(["x", "y"])) == [("x", True), ("y", True), ("y", False)]
-    assert list(World(0, 1, CPU).equally_often(["x", "y"])) == [("x", True), ("y", True)]
+@dataclass
+class Part:
+    learnt: torch.Tensor
+
+
+def test_a_process_with_fewer_parts_repeats_its_last_one_with_nothing_to_learn():
+    x, y = Part(torch.tensor([True])), Part(torch.tensor([True, True]))
+    first, second, filler = Among(0, 2, CPU, [[[3]]]).equally_often([x, y])
+    assert first is x and second is y
+    assert filler.learnt.tolist() == [False, False] and y.learnt.tolist() == [True, True]
+    assert list(World(0, 1, CPU).equally_often([x, y])) == [x, y]
 
 
 def test_processes_that_do_not_agree_end_with_one_reason():
@@ -77,6 +84,21 @@ def test_the_places_of_all_processes_are_all_places_and_each_mini_batch_is_share
         share = prompts // mini_batches // size
         for m in range(mini_batches):  # the m-th share lies in the m-th mini-batch of the whole
             assert {place // (prompts // mini_batches) for place in own[m * share : (m + 1) * share]} == {m}
+
+
+def test_the_batch_of_a_step_is_that_of_all_processes_dealt_out_by_mini_batch():
+    problems = [(f"problem {i}", [i]) for i in range(10)]
+    whole = World(0, 1, CPU).step_batch(problems, 3, 8, 2, seed=1)
+    assert [number for number, _, _ in whole] == list(range(8))
+    assert [(problem, ids) for _, problem, ids in whole] == batch_of(problems, 3, 8, 1)
+    halves = [World(rank, 2, CPU).step_batch(problems, 3, 8, 2, seed=1) for rank in range(2)]
+    assert [number for number, _, _ in halves[1]] == [2, 3, 6, 7] and sorted(halves[0] + halves[1]) == whole
+
+
+def test_the_gradient_of_a_share_is_scaled_for_the_mean_that_is_taken_over_processes():
+    x = torch.tensor(2.0, requires_grad=True)
+    Among(0, 4, CPU).backward(x * x)
+    assert x.grad == 4 * 4
 
 
 def test_other_responses_get_each_others_metrics_as_a_whole_and_every_one_is_dealt_out_once():
@@ -119,8 +141,8 @@ def test_what_runs_in_the_background_gives_its_result_or_raises_its_error(thread
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        assert in_background(CPU, divmod, 7, 2)() == (3, 1)
+        assert in_background(CPU, divmod, 7, 2).result() == (3, 1)
         with pytest.raises(ZeroDivisionError):
-            in_background(CPU, divmod, 7, 0)()
+            in_background(CPU, divmod, 7, 0).result()
     finally:
         torch.set_num_threads(before)
