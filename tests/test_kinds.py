@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import eval as evaluation  # noqa: E402
 import toy  # noqa: E402
 import train  # noqa: E402
+from engine import rewards  # noqa: E402
 from engine.batch import sample_seed  # noqa: E402
 from engine.checkpoints import read_weights  # noqa: E402
 from engine.models import check_family, load_model, model_room  # noqa: E402
