@@ -33,7 +33,7 @@ from engine.data import list_benchmarks, load_benchmarks, own_fields, paper_samp
 from engine.evaluations import Finished, begin, check_folder, compare, decisions, resolve_model, write_results
 from engine.models import check_family, load_model, model_room, weights_hash
 from engine.parallel import World, leave, setup
-from engine.prompts import render, stop_ids, stop_tokens, warn_of_foreign_markers
+from engine.prompts import opened_thought, render, stop_ids, stop_tokens, warn_of_foreign_markers
 from engine.runs import joined
 from engine.samples import sample_text
 from engine.stats import summarise
@@ -124,12 +124,13 @@ def sample_batch(policy, tokenizer, problems, prompts, protocol, stop_ids):
 
     # Grade them by the verifier that rewards in training; only here it may fall back to the last number.
     texts = rollout.texts(tokenizer)
+    opened = opened_thought(tokenizer, rollout)  # by the prompt
     lengths = rollout.mask.sum(1).tolist()
     finished = rollout.finished.tolist()
     for record, text, length, ended in zip(asked, texts, lengths, finished):
         record["response"] = text
-        record["answer"] = extract_answer(text, last_number=protocol.last_number)
-        record["correct"] = verify(text, record["gold"], last_number=protocol.last_number)
+        record["answer"] = extract_answer(opened + text, last_number=protocol.last_number)
+        record["correct"] = verify(opened + text, record["gold"], last_number=protocol.last_number)
         record["too_long"] = False
         record["length"] = length
         record["truncated"] = not ended  # graded all the same

@@ -167,3 +167,13 @@ def end_of_turn(tokenizer) -> set[int]:
 def stop_tokens(tokenizer, ids: set[int]) -> list[str]:
     """The tokens of stop_ids as they are written, for logs and results."""
     return tokenizer.convert_ids_to_tokens(sorted(ids))
+
+
+def opened_thought(tokenizer, rollout) -> str:
+    """"<think>" where the prompts of a rollout.Rollout end with it, else "": what a grader must see before a response.
+
+    Some chat templates open the thought themselves; what the model then says before </think> is no answer.
+    """
+    P = rollout.prompt_width
+    tail = tokenizer.decode(rollout.ids[0, max(0, P - 8) : P])
+    return "<think>" if tail.rstrip().endswith("<think>") else ""

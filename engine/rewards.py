@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from engine.prompts import opened_thought
 from verifier import verify
 
 
@@ -104,8 +105,10 @@ class Graded:
 def grade(function, problems, rollout, tokenizer, longest, buffer):
     """Graded of the responses of a Rollout, by a reward function and the overlong penalty; `problems`: one for each."""
     texts = rollout.texts(tokenizer)
-    right = [is_right(text, problem.answer) for text, problem in zip(texts, problems)]
-    found = [reward_of(function, problem.question, text, problem) for text, problem in zip(texts, problems)]
+    opened = opened_thought(tokenizer, rollout)  # by the prompt
+    said = [opened + text for text in texts]
+    right = [is_right(text, problem.answer) for text, problem in zip(said, problems)]
+    found = [reward_of(function, problem.question, text, problem) for text, problem in zip(said, problems)]
     device = rollout.mask.device
     rewards = torch.tensor([reward for reward, _ in found], dtype=torch.float32, device=device)
     names = dict.fromkeys(name for _, parts in found for name in parts)

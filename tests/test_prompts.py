@@ -9,7 +9,9 @@ import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from engine.data import Problem
-from engine.prompts import TEMPLATES, prompt_text, render, stop_ids, stop_tokens, warn_of_foreign_markers
+from engine.prompts import TEMPLATES, opened_thought, prompt_text, render, stop_ids, stop_tokens
+from engine.prompts import warn_of_foreign_markers
+from engine.rewards import REWARDS, grade
 from engine.stats import summarise
 from eval import Protocol, evaluate
 from rollout import Policy
@@ -121,6 +123,26 @@ def test_long_questions_are_not_cut():
 
 def test_every_template_has_a_text_here():
     assert {*TEXTS, "chat"} == set(TEMPLATES)
+
+
+def test_a_thought_that_the_prompt_opened_is_told_from_one_that_it_closed():
+    tokenizer = tokenizer_of_characters()
+    for prompt, opened in (("1+1?<think>\n", "<think>"), ("1+1?", ""), ("<think>\n\n</think>\n\n", ""), ("?", "")):
+        ids = torch.tensor([tokenizer.encode(prompt + "4", add_special_tokens=False)])
+        rollout = SimpleNamespace(ids=ids, prompt_width=ids.shape[1] - 1)
+        assert opened_thought(tokenizer, rollout) == opened
+
+
+def test_an_answer_inside_a_thought_that_the_prompt_opened_is_none(policy):
+    def texts(tokenizer):
+        return ["maybe \\boxed{4} hmm, wait", "no, \\boxed{5}</think> It is \\boxed{4}."]
+
+    tokenizer = tokenizer_of_characters()
+    problems = [Problem("2+2?", "4", "own", f"own-{i}") for i in range(2)]
+    for prompt, right in (("2+2?<think>", [0, 1]), ("2+2?", [1, 1])):
+        ids = torch.tensor([tokenizer.encode(prompt, add_special_tokens=False)] * 2)
+        rollout = SimpleNamespace(ids=ids, prompt_width=ids.shape[1], texts=texts, mask=torch.ones(2, 1))
+        assert grade(REWARDS["correct"], problems, rollout, tokenizer, 9, 0).right.tolist() == right
 
 
 # What ends a response

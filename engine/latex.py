@@ -1,0 +1,763 @@
+r"""Text -> tree: an answer in LaTeX, in Unicode or in plain words becomes a Node, whose items are Nodes.
+
+    read("1/2")  ->  [Node("mul", (number(1), Node("inverse", (number(2),))))]
+
+    normalise   Unicode becomes LaTeX; what is spelled in more than one way gets one spelling (REWRITES)
+    tokenise    MACROS says what each \name is and how many arguments it takes, WORDS what each word is
+    parse       a Pratt parser: BINDING says how tightly a sign holds what stands beside it, BRACKETS what brackets make
+
+    kind of Node                items                value
+    --------------------------  -------------------  ---------------------------------------------------------------
+    number                                           (value, worth of its last digit; 0 if it is exact)
+    symbol, text                                     the name; the words
+    add, mul, neg, inverse      operands             sums and products are flat: a - b is add(a, neg(b))
+    power, factorial            operands             of a factorial: 1 for n!, 2 for n!!
+    call                        argument, (base)     name of the function; of a product f(x) it is "applied"
+    either                      operand              1 for \pm, -1 for \mp
+    unit, percent, where        what is labelled     the unit; a last k \in Z
+    list, set, tuple, rows      members              of a tuple: its brackets, as in (]; a matrix is a tuple of tuples
+    union, relation             operands             signs between the operands
+    infinity
+
+Where text can be read in two ways ("1,234" is one number or two), `read` returns both. What is no mathematics is kind
+`text`: words, or the signs of a formula that this grammar does not know. A tree is at most DEPTH deep.
+"""
+
+import re
+import unicodedata
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+LIMIT = 2000  # characters of an answer that is parsed
+DEPTH = 60  # brackets, signs, fractions, roots, functions and exponents within one another
+
+
+class Unreadable(Exception):
+    """Not an answer that this grammar knows."""
+
+
+class Node(NamedTuple):
+    kind: str
+    items: tuple = ()
+    value: object = None
+
+
+class Token(NamedTuple):
+    kind: str  # number, symbol, function, unit, word, multiple, operator, or end
+    text: str
+
+
+def number(value, worth=0):
+    return Node("number", (), (value, worth))
+
+
+def over(above, below):
+    return Node("mul", (above, Node("inverse", (below,))))
+
+
+def binomial(n, k):
+    rest = Node("add", (n, Node("neg", (k,))))
+    above, *below = [Node("factorial", (one,), 1) for one in (n, k, rest)]
+    return over(above, Node("mul", tuple(below)))
+
+
+INFINITY = Node("infinity")
+
+# Tables. The first word of a line or entry is what all others in it mean.
+def table(entries, separator=";"):
+    return {spelling: entry.split()[0] for entry in entries.split(separator) for spelling in entry.split()}
+
+
+GREEK = """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho varsigma sigma tau
+    upsilon phi chi psi omega""".split()
+FUNCTIONS = table(
+    "sin; cos; tan tg; cot ctg; sec; csc cosec; arcsin asin; arccos acos; arctan atan arctg; arccot acot; arcsec asec; "
+    "arccsc acsc; sinh; cosh; tanh; coth; sech; csch; ln; log; lg; exp; abs"
+)
+MACROS = rf"""
+0 skip      left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr middle displaystyle textstyle limits boxed fbox
+0 skip      mathbf bf it small large Large LARGE huge tt mathtt boldsymbol bm mathit mathcal mathsf ensuremath quad
+0 skip      qquad hline triangle angle hat underline checkmark blacksquare square Box therefore , ; ! : ( ) [ ] # @ &
+0 skip      rm mathop text mathrm mbox textrm textbf textit texttt textsf emph textnormal hbox operatorname
+0 symbol    {" ".join(GREEK)} {" ".join(GREEK).title()} ell varphi varepsilon vartheta hbar imath
+1 function  {" ".join(FUNCTIONS)}
+2 frac      frac dfrac tfrac cfrac
+2 binom     binom dbinom tbinom
+1 sqrt      sqrt
+0 infinity  infty
+0 reals     R
+0 set       emptyset varnothing O
+0 begin     begin
+"""  # {{name: (number of arguments, role)}}
+MACROS = {name: (int(line[0]), line.split()[1]) for line in MACROS.strip().split("\n") for name in line.split()[2:]}
+MACROS[" "] = (0, "skip")
+SIGNS = table(
+    r"* cdot times ast bullet; / div; <= le leq leqslant leqq; >= ge geq geqslant geqq; != ne neq; = equiv; < lt; "
+    r"> gt; \approx simeq doteq; \cup bigcup; \cap bigcap; \setminus backslash smallsetminus; \land wedge; \lor vee; "
+    r"^ **; | lvert rvert vert mid; \{ { lbrace; \} } rbrace; [ lbrack; ] rbrack; : colon; % %; _ _; = ==; "
+    r"\ldots dots cdots dotsc; \frac dfrac tfrac cfrac; \binom dbinom tbinom; "
+    r"\bar overline; \vec overrightarrow"
+)
+BINDING = r"\over \choose; \\; &; , ; = < > <= >= != \in \approx; \cup; :; + - \pm \mp; * / %; ^ ! !! \degree"
+INFIX, ROWS, CELLS, LIST, RELATION, UNION, RATIO, SUM, PRODUCT, POWER = range(1, 11)  # side by side binds as * does
+BINDING = {sign: power for power, level in enumerate(BINDING.split("; "), 1) for sign in level.split()}
+BINDING |= dict.fromkeys((";", r"\land", r"\lor"), LIST)
+BRACKETS = r"( ) (); [ ] []; ( ] (]; [ ) [); \{ \} set; { } set; | | abs; \langle \rangle ()"
+# opening, closing, and what they make of several items. For ]a, b[ as (a, b) add "; ] [ ()"
+BRACKETS = {tuple(entry.split()[:2]): entry.split()[2] for entry in BRACKETS.split("; ")}
+OPENING = {opening for opening, _ in BRACKETS}
+CELL_ENDS = {"&", "\\\\", r"\end"}
+
+DEGREE = r"\degree"
+MULTIPLES = table("100 hundred 百; 1000 thousand 千; 10000 万; 1000000 million; 100000000 亿; 1000000000 billion")
+NUMERALS = dict(zip("zero one two three four five six seven eight nine ten eleven twelve".split(), map(str, range(13))))
+LETTERS = table(r"\pi pi; \theta theta; \alpha alpha; \beta beta")
+NAMES = table(
+    r"\infty infinity inf oo; \sqrt sqrt; : to; % percent pct; + plus; - minus negative; \degree degree degrees deg 度; "
+    ", and or 和 或 及 或者 且"
+)
+# One name for each spelling of a unit. Any longer word after a number counts as a unit, too, but for those of NO_UNIT.
+UNITS = table(
+    "mm millimeter millimetre 毫米; cm centimeter centimetre 厘米; dm; m meter metre 米; km kilometer kilometre 千米 "
+    "公里; nm; in inch inches 英寸; ft foot feet; yd yard; mi mile; mL ml milliliter; L l liter litre 升; mg; g gram "
+    "gm 克; th st nd rd; kg kilogram 千克 公斤; lb lbs pound pounds; oz ounce; s second 秒; day 天 日; week; min minute "
+    "mins 分钟 分; h hr hrs hour 小时 时; month 个月; year yr yrs 年; mph; N newton; J joule; kJ; eV; W watt; V volt; A amp; K "
+    "kelvin; C; F; T; Hz hertz; Pa; mol mole; ohm; kWh; cent; dollar usd 美元; yuan 元 rmb yen 块; euro; people 人; "
+    "man men; 个; pt pts point; per; each; unit; am AM; pm PM; boy; girl; car; bus; way; egg; toy; pen; box; bag"
+)
+NO_UNIT = set(
+    """root not nor than then if unless except but after before over under squared cubed half halves quarter quarters
+    third thirds more less least most about above below between from with without maybe probably either neither
+    double doubled twice triple tripled whatever where when such that wrong correct right true false else
+    otherwise approximately around exactly also possibly perhaps undefined nothing anything none is are
+    incorrect factorial inverse reciprocal repeating recurring tens lakh crore score dozen gross couple pair
+    grand fewer further mille permille onward onwards upward upwards downward downwards beyond short extra away
+    off up down again divided modulo mod choose log base power opposite squares cubes bigger larger smaller
+    greater higher lower fraction fold ago later earlier thirteen fourteen fifteen sixteen seventeen eighteen
+    nineteen twenty thirty forty fifty sixty seventy eighty ninety 不 或 至 到 约 以 大 小 左 多 余 折 成 十 倍 分之""".split()
+)
+STEMS = """four fif six seven eigh nin ten eleven twelf thirteen fourteen fifteen sixteen seventeen eighteen nineteen
+    twentie thirtie fortie fiftie sixtie seventie eightie ninetie hundred thousand million billion trillion"""
+NO_UNIT |= {stem + ending for stem in STEMS.split() for ending in ("th", "ths")}  # 5 sixteenths
+WORDS = {word: Token(kind, name) for kind, names in (
+    ("unit", UNITS), ("number", NUMERALS), ("multiple", MULTIPLES), ("function", FUNCTIONS),
+    ("word", dict(zip(NO_UNIT, NO_UNIT))), ("symbol", LETTERS), ("operator", NAMES)) for word, name in names.items()}
+
+# Normalise.
+
+SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ₀₁₂₃₄₅₆₇₈₉", "0123456789+-n0123456789")
+PAIRS = r"""·cdot ⋅cdot ∙cdot •cdot ∗cdot ×times ÷div ≤le ⩽le ≦le ≥ge ⩾ge ≧ge ≠ne ≈approx ±pm ∓mp ∞infty ∪cup ∩cap ∈in
+    ∉notin ⊆subseteq ⊂subset ∧land ∨lor ≡equiv ∅emptyset √sqrt ⟨langle ⟩rangle ℝR ∘circ ⌊lfloor ⌋rfloor ⌈lceil ⌉rceil
+    ∥parallel ⊥perp €euro £pounds ¥yen ￥yen ∠angle ∴therefore △triangle →to ¬neg °degree º\degree ∀forall"""
+UNICODE = str.maketrans(
+    {chr(0x3B1 + i): rf"\{name} " for i, name in enumerate(GREEK)}
+    | {chr(0x391 + i): rf"\{name.title()} " for i, name in enumerate(GREEK) if name != "varsigma"}
+    | {c: rf"\frac{{{n}}}{{{d}}}" for c, n, d in zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅛⅜⅝⅞", "11213123411357", "23344555568888")}
+    | {chr(0x2460 + i): f"({i + 1})" for i in range(20)}  # ①
+    | dict.fromkeys("−–—‐‑﹣", "-") | dict.fromkeys("\u200b\u200c\u200d\u2060\u2061\ufeff“”", "")
+    | {pair[0]: rf"\{pair[1:]} " for pair in PAIRS.split()}
+    | dict(zip("、，。∣′’″∶¢ℤℕ", (", ", ", ", ".", "|", "'", "'", "''", ":", " cents", "Z", "N")))
+)  # fmt: skip
+STYLED = r"(?:text|mathrm|mbox|textrm|textbf|textit|texttt|textsf|emph|textnormal|hbox|operatorname)\s*"
+ALONE = "(?<![0-9.,^_/A-Za-z}!])"
+INTEGER = r"\{\s*([0-9]+)\s*\}"
+AMOUNT = r"(\$?-?[0-9.](?:[0-9.,{}]|\\!)*(?<![.,{}])(?:\s*(?:hundred|[mb]illion|thousand)(?![a-z]))?)(?![0-9^/])\$?"
+SPACE = r"(?:\s|\\[ ,;:]|\\q?quad)"
+GAP = rf"(?:{SPACE}|,|`|\\forall|\b(?:for|where|with|any|all|every|some)\b)"
+# Each line is `cue ¦ pattern ¦ replacement`: the pattern is tried only where the cue, a part of all it matches, occurs.
+REWRITES = rf"""
+. ¦ \\(?:left|right)\s*\. ¦
+{{ ¦ \\(?:color|textcolor|[hv]space\*?|label|tag|phantom)\s*\{{[^{{}}]*\}} ¦ {" "}
+circ ¦ \^\s*(?:\\circ(?![a-z])|\{{\s*\\circ\s*\}}) ¦ \\degree{" "}
+prime ¦ \^\s*(?:\\prime(?![a-z])|\{{\s*\\prime\s*\}}) ¦ '
+degree ¦ ([0-9]+)\s*\\degree\s*([0-9]+)'(?:\s*([0-9]+)'')? ¦ (\1+\2/60+0\3/3600)\\degree{" "}
+frac ¦ \\[dt]?frac\s*\{{((?:\s*`[^{{}}]*)+)\}}\s*\{{((?:\s*`[^{{}}]*)+)\}} ¦ {" "}\1/\2
+frac ¦ {ALONE}([0-9]+)\s*\\[dtc]?frac\s*(?:{INTEGER}|([0-9]))\s*(?:{INTEGER}|([0-9]+)) ¦ (\1+\\frac{{\2\3}}{{\4\5}})
+/ ¦ {ALONE}([0-9]+)\s+([0-9]+)\s?/\s?([0-9]+)(?![0-9.]) ¦ (\1+\2/\3)
+^ ¦ \^\s*\{{\s*`?(?:st|nd|rd|th)\s*\}} ¦ {" "}th
+in ¦ \\in{SPACE}*(?:\\math\w+\s*)?[`\s{{]*([ZNQ])\s*\}}?\s*[\^_]?\s*\{{?([+*]?)\}}? ¦ \\in \1_{{\2}}
+\math ¦ (?<=[0-9])\s(?=[0-9](?:\s[0-9])*\s*\}}) ¦
+math ¦ \\math(?:bb|bf)\s*\{{?\s*R\s*\}}? ¦ \\R{" "}
+mathbb ¦ \\mathbb\s*\{{?\s*([ZNQC])\s*\}}? ¦ {" "}\1
+10 ¦ (?<=[0-9])\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*\{{?\s*([+-]?[0-9]{{1,3}})(?![0-9])\s*\}}? ¦ E\1{" "}
+$ ¦ \\\$\s*{AMOUNT} ¦ \1 dollar{" "}
+$ ¦ \\\$ ¦
+\ ¦ \\(euro|pounds|yen)\s*{AMOUNT} ¦ \2 \1{" "}
+n ¦ \A((?:\W|\\displaystyle)*)([a-z])\s*(?:\\neq?|!=)\s*(-?[0-9/]+)(?=\W*\Z) ¦ \1\2 \\in (-\\infty,\3)\\cup(\3,\\infty)
+sqrt ¦ \\sqrt\[3\]\s*\{{-([0-9]+)\}} ¦ -\\sqrt[3]{{\1}}
+0. ¦ (?<![0-9.])0\.\\(?:overline|bar|dot)\s*\{{?([0-9])\}}?(?![0-9.]) ¦ \\frac{{\1}}{{9}}
+0. ¦ (?<![0-9.])0\.\\(?:overline|bar)\s*\{{([0-9][0-9])\}}(?![0-9.]) ¦ \\frac{{\1}}{{99}}
+circled ¦ \\textcircled\s*\{{([0-9]+)\}} ¦ (\1)
+  ¦ \A[\s`]*(?:US|USD|EUR|GBP|INR|Rs\.?|RMB|CNY)\s*(?=\\?\$|[0-9]) ¦
+n ¦ (?<![A-Za-z\\])(ln|sin|cos|tan)([a-z])(?![A-Za-z]) ¦ \\\1 \2
+mod ¦ (?:\(|\\pmod)?\s*(?<![a-z])[`\\]?[bp]?mod{SPACE}*\{{?([0-9A-Za-z]+)[)}}]?$ ¦ \\pmod{{\1}}
+sec ¦ (?<=[0-9}}a-z/$])([\s/]*)`?secs?(?![A-Za-z]|\s*(?:\\[A-Za-z]|[(x0-9])) ¦ \1`s
+U ¦ (?<=[)\]}}])\s*U\s*(?=[(\[\\]) ¦ \\cup{" "}
+q ¦ (?<=[0-9}}\s])(?:sq\.?|square)\s+`?([a-z]+) ¦ {" "}\1^2
+begin ¦ \\\{{\s*\\begin\{{(?:array|matrix|aligned)\}}(?:\{{[^{{}}]*\}})? ¦ \\begin{{cases}}
+\end ¦ (?:[.;,]|\\\\|\s)*(?=\\end) ¦
+& ¦ &\s*`(?:if|when|for)\b ¦ &
+... ¦ \.\.\.+ ¦ \\ldots{" "}
+C ¦ (?<![A-Za-z\\])C_\{{?(\w+)\}}?\^\{{?(\w+)\}}? ¦ \\binom{{\1}}{{\2}}
+m. ¦ (?<![A-Za-z])([ap])\.\s?`?m\.? ¦ \1m
+\in ¦ (?:{SPACE}|`)*(?:,|\\forall|\b(?:for|where|with)\b){GAP}*(?=\$?[a-zC]\s*\\in) ¦ ,{" "}
+{{ ¦ \\\{{(?:\s|\\left)*([a-z])(?:\s|\\right|\\in\s*\\R)*(?:\||\\mid|:)(?=.*(?<![A-Za-z\\])\1(?![A-Za-z])) ¦ \\{{
+o ¦ \A(?:no (?:real )?solutions?|the empty set|empty set)\Z ¦ \\emptyset
+al ¦ \A(?:all real numbers|all reals)\Z ¦ \\R
+( ¦ (?<=[0-9}}])\s*`?\(\s*`?([a-z]{{2,}})\s*\)\Z ¦ {" "}\1
+( ¦ (?<!\\left)(?<=[\w}})]){SPACE}*\((?=[^()]*(?:[<>]|\\[lg]eq?\b|\\ne|\\in(?![a-z])))([^()]*)\)$ ¦ , \1
+""".strip()
+REWRITES = [(line.split(" ¦") + [""])[:3] for line in REWRITES.split("\n")]
+REWRITES = [(cue, re.compile(pattern[1:]), replacement[1:]) for cue, pattern, replacement in REWRITES]
+
+
+def to_latex(text):
+    """Unicode as LaTeX; at most four times as long as an answer may be, since some characters stand for many."""
+    if text.isascii():
+        return text
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda found: "^{" + found[0].translate(SUPERSCRIPTS) + "}", text)
+    text = re.sub("[₀-₉]+", lambda found: "_{" + found[0].translate(SUPERSCRIPTS) + "}", text)
+    text = re.sub("(?<=[0-9])，(?=[0-9]{3}(?![0-9]))", ",", text)
+    return unicodedata.normalize("NFKC", text.translate(UNICODE))[: 4 * LIMIT]
+
+
+TEXTS = re.compile(rf"\\{STYLED}\{{([^{{}}]*)\}}")
+
+
+def normalise(text):
+    text = to_latex(text)
+    text = TEXTS.sub(lambda found: " " + re.sub("[A-Za-z]+", r"`\g<0>", found[1]) + " ", text) if "{" in text else text
+    if "\\\\" in text and r"\begin" not in text:
+        text = re.sub(r"\\\\(?=[A-Za-z%$])", r"\\", text)  # \\frac
+    elif r"\\begin" in text:
+        text = text.replace("\\\\", "\\")
+    for cue, pattern, replacement in REWRITES:
+        if cue in text:
+            text = pattern.sub(replacement, text)
+    return text
+
+
+SKIPPED = [re.escape(name) for name, (_, role) in MACROS.items() if role == "skip"]
+STYLE = re.compile(r"\\(?:%s)(?![A-Za-z])" % "|".join(SKIPPED))
+FORMAL = re.compile(r"[\\^_]")  # in a text that is not understood: mathematics, and no words
+
+
+def plain(text):
+    return " ".join(re.sub(r"[{}$~`]|\\[()\[\],;!]", "", STYLE.sub(" ", text)).split()).strip(' .*"`')
+
+
+WORDLIKE = r"(?:[^\W\d_]|[ ',.;:&/-])*"
+
+
+def is_words(text):
+    """Letters with at least two side by side, and between them no sign of mathematics; or (1)(3), as ①③ is written."""
+    return bool(re.fullmatch(rf"(?:\([0-9]+\)[,;\s]*){{2,}}|{WORDLIKE}[^\W\d_]{{2}}{WORDLIKE}", text))
+
+
+
+# Read.
+THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?!,?[0-9])")
+SPLIT_DIGITS = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:(?:\{,\}|,?\s?\\[,!;: ]\s?|~|\s)[0-9]{3})+(?![0-9])")
+# Other readings: combinations as C(5,2); a letter behind a number and a space as a unit.
+OTHERWISE = [(re.compile(pattern), replacement) for pattern, replacement in (
+    (r"C\(([0-9]+),\s?([0-9]+)\)", r"\\binom{\1}{\2}"),
+    (r"((?:[0-9})]|\\pi)\$?(?:\s|\\[;,: ])+)([mgshLlNJWVAKCFT])(?![A-Za-z0-9_('])(?=\s*(?:$|[\^/$,]|\\cdot))",
+     r"\1`\2"))]  # fmt: skip
+
+
+def read(text):
+    """The ways to read an answer, as Nodes: never empty. Kind `text` is for what is not understood, or is words."""
+    written = normalise(text.strip())
+    words = plain(written)
+    found = [Node("text", (), words)] if is_words(words) else []
+    if found and set(re.sub(r"\W|and|[0-9]", "", words)) <= set("IVX"):  # II and (1)(3) are no products
+        return found
+    for way in ways_to_read(written):
+        try:
+            found.append(Parser(tokenise(way)).expression())
+        except Unreadable:
+            continue
+    if found:
+        return found
+    if FORMAL.search(words):  # sign by sign, with x^2 for x^{2}
+        words = re.sub(r"\{ (\S+) \}", r"\1", " ".join(token.text for token in tokenise(written)))
+    return [Node("text", (), words)]
+
+
+def ways_to_read(written):
+    """The text with its digits joined; and as it stands, where a comma or a letter may mean something else."""
+    text = SPLIT_DIGITS.sub(lambda found: re.sub("[^0-9]", "", found[0]), written)
+    text = text[:1] + text[1:].replace("{,}", ".").replace("~", " ")  # 3{,}5; a first ~ is `not`
+    ways = [text]
+    padded = re.search(",0[0-9]", text)  # in no list
+    if "," in text and (padded or not re.search(r"[(\[]|\\\{", text)):
+        joined = THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
+        ways = [joined] if joined == text or padded else [joined, text.replace(",", ", ")]
+    return ways + [pattern.sub(replacement, ways[0]) for pattern, replacement in OTHERWISE if pattern.search(ways[0])]
+
+
+# Tokenise.
+TOKEN = re.compile(
+    r"\s*(\\(?:[A-Za-z]+|.)|(?:[0-9]+(?:\.[0-9]+|\.(?=[ /*+^)-]))?|\.[0-9]+)"
+    r"(?:[eE][+-]?[0-9]{1,3}(?![0-9A-Za-z]))?"
+    r"|`?[A-Za-z]+|[\u4e00-\u9fff]+|\*\*|[<>=!]=|!!+|.)",
+    re.S,
+)
+
+
+def tokenise(text):
+    """Letters side by side are symbols, unless they are a name, a unit, or a long word."""
+    tokens = [token for match in TOKEN.findall(text.strip()) for token in tokens_of(match)]
+    while tokens and tokens[-1].text in ("\\\\", "."):
+        tokens.pop()
+    return tokens
+
+
+@lru_cache(1024)  # answers are made of few different words
+def tokens_of(match):
+    if match[0] in "0123456789" or match[0] == "." and len(match) > 1:
+        return (Token("number", match),)
+    if match.lstrip("`").isalpha():
+        return word_tokens(match.lstrip("`"), match[0] == "`")
+    name = match.lstrip("\\") or match
+    role = MACROS.get(name, (0, ""))[1] if name != match else "skip" if match in "$`\\" else ""
+    if role == "skip":
+        return ()
+    kind = role if role in ("function", "symbol") else "operator"
+    return (Token(kind, FUNCTIONS.get(name) or (SIGNS.get(name, match) if len(match) > 1 else match)),)
+
+
+def word_tokens(word, styled):
+    """A run of letters: a name, a unit, a long word; else its letters."""
+    low = word.lower() if len(word) > 2 else word
+    single = low[:-1] if len(low) > 3 and low.endswith("s") and low not in NO_UNIT else low
+    found = WORDS.get(word) or WORDS.get(low) or WORDS.get(single)
+    is_letter = len(word) == 1 and word.isascii() and not styled
+    if found and not (found.kind == "unit" and is_letter):
+        return (found,)
+    if len(word) > 3 or styled and not is_letter and len(word) > 1 or not word.isascii():
+        return (Token("word", single),)
+    return tuple(Token("symbol", letter) for letter in word)
+
+
+# Boxes.
+BRACES = re.compile(r"\\{1,2}(?:boxed|fbox)(?![A-Za-z])\s*(\{?)|\\(?:[A-Za-z]+|.)|[{}]", re.S)
+BARE = re.compile(r"\\[dt]?frac\s*(?:\{[^{}]*\}){2}|-?[0-9][0-9.,/]*(?<=[0-9])|[A-Za-z](?![A-Za-z])")  # \boxed 5
+def find_boxes(text):
+    r"""[(start, end, content)] of the outermost balanced \boxed{..}, in one pass; an escaped \{ is no brace."""
+    boxes, opened = [], []  # opened: (where the box starts or None, where its content starts) of each open brace
+    for token in BRACES.finditer(text):
+        is_box = token[1] is not None
+        if token[0] == "{" or token[1]:
+            opened.append((token.start() if is_box else None, token.end()))
+        elif is_box:
+            bare = BARE.match(text, token.end())
+            boxes += [(token.start(), bare.end(), bare[0])] if bare else []
+        elif token[0] == "}" and opened:
+            start, inside = opened.pop()
+            if start is not None:
+                while boxes and boxes[-1][0] > start:  # boxes within this one
+                    boxes.pop()
+                boxes.append((start, token.end(), text[inside : token.start()].strip()))
+    return boxes
+
+
+# Choices are told by their looks, before any parsing: (B), B., b, option B, "B: 7"; ABD, "A, B and D", A、B、D.
+CHOICE_WORDS = re.compile(r"(?:correct |the )*(?:options?|choices?|answers?)(?: is| are)?[\s:]|选?项|故?选", re.I)
+BETWEEN = re.compile(r"[\s(),、,；;.&:*]|\band\b|和")
+WITH_TEXT = re.compile(r"[{\s]*\(?\s*([A-J])\s*(?:\)\s*[.:、]?|[.:、]|\s-\s)[}\s]*([^\s},;+*/=^:?].*)", re.S)
+ANOTHER = re.compile(
+    r"(?<![A-Za-z\\])\(?[A-J]\s*[.:)、]|(?:\b(?:or|and)\b|[或和])\s*\(?[A-J](?![A-Za-z])|\A\s*(?:or\b|and\b|或|和)"
+)
+LETTER = re.compile(r"[A-J]|(?<![A-Za-z])[a-j](?![A-Za-z])")
+
+
+def choice(text):
+    """(letters, the text that comes with a single letter) of an answer that is a choice, or None."""
+    text = to_latex(text)
+    if not LETTER.search(text):
+        return None
+    letters = BETWEEN.sub("", CHOICE_WORDS.sub("", plain(text)))
+    letters = letters.upper() if len(letters) == 1 else letters
+    if letters and set(letters) <= set("ABCDEFGHIJ") and len(set(letters)) == len(letters):
+        return set(letters), ""
+    found = WITH_TEXT.fullmatch(CHOICE_WORDS.sub("", STYLE.sub(" ", text).replace("$", " ").replace("**", "")))
+    if not found or ANOTHER.search(found[2]):
+        return None
+    rest = found[2].rstrip()
+    return {found[1]}, rest[:-1] if rest.count("}") > rest.count("{") else rest  # the brace of \text{A. 5}
+
+
+# Parse.
+END = Token("end", "")
+COMMANDS = {"\\" + name for name, (_, role) in MACROS.items() if role in ("frac", "binom", "sqrt")}
+FACTORS = COMMANDS | OPENING - {r"\{", r"\langle"}
+RECIPROCALS = {"arccot": "arctan", "arcsec": "arccos", "arccsc": "arcsin"}  # arcsec x is arccos 1/x
+ANGULAR = "sin cos tan cot sec csc".split()
+FUNCTION_LETTERS = "fghACDEFGPSTV"
+PLUS_MINUS = {"+": 0, "-": 0, r"\pm": 1, r"\mp": -1}
+
+
+class Parser:
+    """One reading of a list of tokens, or Unreadable. `kind` and `text` are those of the token that comes next."""
+
+    def __init__(self, tokens):
+        self.tokens, self.at, self.depth = [*tokens, END, END], 0, 0
+        self.opening = ""  # the bracket that is open
+        self.kind, self.text = self.tokens[0]
+        self.accept("=", r"\approx", r"\Rightarrow", ":")
+
+    def take(self, *wanted):
+        text = self.text
+        if self.kind == "end" or wanted and text not in wanted:
+            raise Unreadable
+        self.at += 1
+        self.kind, self.text = self.tokens[self.at]
+        return text
+
+    def accept(self, *wanted):
+        return self.take() if self.text in wanted else ""
+
+    def nested(self, parse, *arguments):
+        self.depth += 1
+        if self.depth > DEPTH:
+            raise Unreadable
+        node = parse(*arguments)
+        self.depth -= 1
+        return node
+
+    # Expressions. What comes next binds with a power; a loop takes whatever binds more tightly than the least power.
+
+    def expression(self, least=0):
+        node = self.operand(least)
+        power = self.binding(node)
+        while power > least:
+            if power == PRODUCT:
+                node = self.product(node)
+                if self.binding(node) >= PRODUCT:  # 5 cm 5, 5%!
+                    raise Unreadable
+            elif power == POWER:
+                node = self.raised(node)
+            else:
+                node = self.chain(node, power)
+            power = self.binding(node)
+        if not least and not self.depth and self.kind != "end":
+            raise Unreadable
+        return node
+
+    def binding(self, node):
+        power = BINDING.get(self.text)
+        if power:
+            return power
+        closes = (self.opening, self.text) in BRACKETS
+        return PRODUCT if not closes and (self.text in FACTORS or self.kind not in ("operator", "end")) else 0
+
+    def operand(self, least):
+        if self.text not in PLUS_MINUS:
+            return self.primary()
+        sign = self.take()
+        node = self.nested(self.expression, max(least, SUM))
+        if PLUS_MINUS[sign]:
+            return Node("either", (node,), PLUS_MINUS[sign])
+        return labelled("neg", (node,)) if sign == "-" else node
+
+    def chain(self, first, power):
+        items, signs = [first], []
+        while self.binding(items[-1]) == power:
+            sign = self.text
+            if power != SUM or sign == "+":  # a minus belongs to what follows
+                self.take()
+            while power == LIST and self.accept(",", ";"):  # 1, 2, and 3 has two commas before the 3
+                pass
+            closes = (self.opening, self.text) in BRACKETS or self.text in CELL_ENDS
+            if power == LIST and (closes or self.kind == "end"):
+                break
+            signs.append(sign)
+            items.append(self.expression(power))
+        return joined(power, tuple(items), tuple(signs))
+
+    def product(self, first):
+        """Factors with * or / or nothing between them, and what may follow a number: a unit, %."""
+        factors = [first]
+        name = first.items[0] if first.kind == "power" else first
+        applied = self.text == "(" and name.kind == "symbol" and name.value[0] in FUNCTION_LETTERS  # f(x), f^{-1}(2)
+        while self.binding(factors[-1]) == PRODUCT:
+            if self.accept("*"):
+                factors.append(self.expression(PRODUCT))
+            elif self.accept("/"):
+                factors.append(Node("inverse", (self.expression(PRODUCT),)))
+            elif self.text == "%" and factors[0].kind != "percent":
+                self.take()
+                factors = [Node("percent", (product_of(factors),))]
+            elif self.kind in ("unit", "word"):
+                return Node("unit", (product_of(factors),), self.unit())
+            elif self.kind == "multiple":
+                factors.append(number(int(self.take())))
+            elif self.kind == "number" and self.tokens[self.at - 1].kind == "number":  # 1 7
+                raise Unreadable
+            else:
+                factors.append(self.expression(PRODUCT))
+        product = product_of(factors)
+        return product._replace(value="applied") if applied and len(factors) == 2 and product.kind == "mul" else product
+
+    def unit(self):
+        """cm, m/s^2, apples per day: everything to the end of the phrase, as one name."""
+        names = []
+        while self.kind in ("unit", "word") or self.text == DEGREE or names and self.text in {*UNITS, "*", "/"}:
+            name = self.take()
+            if name in NO_UNIT or name[0] in NO_UNIT or name in names or len(name) > 25:
+                raise Unreadable
+            exponent = self.raw() if self.accept("^") else ""
+            names += [] if name == "*" else [{"per": "/"}.get(name, name) + exponent]
+        return " ".join(names)
+
+    def raised(self, node):
+        if self.accept("^"):
+            return Node("power", (node, self.nested(self.expression, PRODUCT)))
+        if self.accept(DEGREE) and node.kind != "unit":
+            self.accept("C", "F", "celsiu", "fahrenheit")  # -s is cut off
+            return Node("unit", (node,), DEGREE)
+        if node.kind in ("factorial", "unit"):  # 5! ! !
+            raise Unreadable
+        return Node("factorial", (node,), len(self.take("!", "!!")))
+
+    # Primaries.
+
+    def primary(self):
+        if self.kind == "number":
+            return self.number()
+        if self.kind == "symbol" or self.kind == "unit" and len(self.text) < 4:  # \text{K}; mg
+            return self.symbol()
+        if self.kind == "function":
+            return self.nested(self.call)
+        return self.nested(self.group if self.text in OPENING else self.command)
+
+    def command(self):
+        name = self.take()
+        _, role = MACROS.get(name[1:], (0, ""))
+        if role == "reals":
+            return Node("tuple", (Node("neg", (INFINITY,)), INFINITY), "()")
+        if role in ("infinity", "set"):
+            return Node(role)
+        if role == "begin":
+            return self.environment()
+        if role == "sqrt":
+            degree = number(2)
+            if self.accept("["):
+                degree = self.expression(LIST)
+                self.take("]")
+            inside = self.number() if self.kind == "number" else self.argument()
+            return Node("power", (inside, Node("inverse", (degree,))))
+        if role not in ("frac", "binom"):
+            raise Unreadable
+        both = self.argument(), self.argument()
+        return over(*both) if role == "frac" else binomial(*both)
+
+    def argument(self):
+        r"""What \frac takes: {..}, or one digit, or one symbol. \frac12 is one half."""
+        if self.kind == "number" and self.text.isdecimal() and len(self.text) > 1:
+            digit, self.text = self.text[0], self.text[1:]
+            self.tokens[self.at] = Token("number", self.text)
+            return number(int(digit))
+        negative = self.accept("-")
+        node = self.primary()
+        return labelled("neg", (node,)) if negative else node
+
+    def raw(self):
+        if not self.accept("{"):
+            return self.accept("-") + self.take()
+        text = ""
+        while self.text != "}":
+            text += "{" + self.nested(self.raw) + "}" if self.text == "{" else self.take()
+        self.take()
+        return text
+
+    def number(self):
+        """With its last digit's worth: 2.50 is (5/2, 1/100); an integer, or 2.0, is exact: (2, 0)."""
+        text = self.take()
+        if text.isdecimal() and len(text) <= 1000:
+            return number(int(text))
+        digits, _, exponent = text.lower().partition("e")
+        if len(digits) > 1000:
+            raise Unreadable
+        decimals = digits.partition(".")[2]
+        last = Fraction(10) ** (int(exponent or 0) - len(decimals))
+        value = int(digits.replace(".", "")) * last
+        return number(int(value) if value.denominator == 1 else value, last if decimals.strip("0") else 0)
+
+    def symbol(self):
+        name = self.take()
+        while self.text in ("_", "'"):
+            name += self.accept("'") or self.take() + self.raw().replace("\\", "")
+        return Node("symbol", (), "i" if name == r"\imath" else name)
+
+    def call(self):
+        r"""\sin 2x, \sin^2 x, \log_2 3, ln(x). Without brackets, the argument goes to the next sign or function."""
+        name, base, exponent = self.take(), (), None
+        while self.text in ("_", "^"):
+            if self.take() == "_":
+                base = (self.argument(),)
+            else:
+                exponent = self.argument()
+        if self.text in OPENING and self.text != "|":
+            inside = self.group()
+        else:
+            factors = [self.expression(PRODUCT)]
+            while self.kind in ("number", "symbol") or self.text in COMMANDS:
+                factors.append(self.expression(PRODUCT))
+            inside = product_of(factors)
+        inside = in_radians(inside) if name in ANGULAR else inside
+        if exponent == Node("neg", (number(1),)):
+            name, exponent = "arc" + name, None  # \sin^{-1}
+        if name in RECIPROCALS:
+            name, inside = RECIPROCALS[name], Node("inverse", (inside,))
+        if name == "lg":
+            name, base = "log", (number(10),)
+        node = Node("call", (inside, *base), name)
+        if name == "exp":
+            node = Node("power", (Node("symbol", (), "e"), inside))
+        return Node("power", (node, exponent)) if exponent else node
+
+    def group(self):
+        outer, opening = self.opening, self.take()
+        self.opening = opening
+        empty = (opening, self.text) in BRACKETS
+        content = Node("list") if empty else self.expression()
+        made = BRACKETS.get((opening, self.text))
+        self.take()
+        self.opening = outer
+        items = content.items if content.kind == "list" else (content,)
+        if made is None or empty and made != "set":
+            raise Unreadable
+        if made == "abs":
+            return Node("call", (content,), made)
+        if made == "set" and {"relation", "where"} & {item.kind for item in (content, *items)}:  # \{x \mid x > 3\}
+            return content
+        if made == "set" and (opening != "{" or len(items) > 1):
+            return Node("set", items)
+        if len(items) == 1 and made not in ("()", "[]", "set"):
+            raise Unreadable
+        if made == "[]" and all(item.kind == "tuple" for item in items):  # [[1, 2], [3, 4]] is a matrix
+            items, made = tuple(item._replace(value="()") for item in items), "()"
+        return Node("tuple", items, made) if len(items) > 1 else content
+
+    def environment(self):
+        name = self.raw()
+        if name == "array":
+            self.raw()  # {cc}
+        content = self.expression(INFIX)
+        self.take(r"\end")
+        self.raw()
+        if name not in ("case", "gathered") and name.strip("pbB") not in ("matrix", "array", "smallmatrix"):
+            raise Unreadable
+        rows = content.items if content.kind == "rows" else (content,)
+        if name in ("case", "gathered"):  # -s is cut off
+            return Node("list", tuple(Node("tuple", row.items, "()") if row.kind == "list" else row for row in rows))
+        return Node("tuple", rows, "()")
+
+
+# What the parser makes of operands.
+def bare(node):
+    return node.items[0] if node.kind == "unit" else node
+
+
+def labelled(kind, items):
+    """A Node whose items' one unit is moved outside: 30° + 15° is (30 + 15)°."""
+    units = [item.value for item in items if item.kind == "unit"]
+    if len(set(units)) != 1 or kind == "mul" and len(units) > 1:
+        return Node(kind, items)
+    return Node("unit", (Node(kind, tuple(map(bare, items))),), units[0])
+
+
+def product_of(factors):
+    return labelled("mul", tuple(factors)) if len(factors) > 1 else factors[0]
+
+
+def joined(power, items, signs):
+    if power == INFIX and len(items) == 2:
+        return over(*items) if signs[0] == r"\over" else binomial(*items)
+    if power == ROWS:
+        return Node("rows", items)
+    if power == CELLS:
+        return Node("tuple", items, "()")
+    statements = all(item.kind == "relation" for item in items)
+    if power == LIST and (statements or not {r"\land", r"\lor"} & set(signs)):  # p \land q is no list
+        last = items[-1]
+        if len(items) > 1 and last.kind == "relation" and last.value == (r"\in",):  # 2k\pi, k \in Z
+            return Node("where", (joined(LIST, items[:-1], ()),), last)
+        return Node("list", items) if len(items) > 1 else items[0]
+    if power == RELATION or power == UNION and items[0].kind in ("tuple", "set"):
+        return Node("relation" if power == RELATION else "union", items, signs)
+    if power == SUM:
+        return labelled("add", items)
+    if power != RATIO:
+        raise Unreadable
+    pair = over(*map(bare, items)) if len(items) == 2 else Node("tuple", items, "::")
+    return items[-1]._replace(items=(pair,)) if items[-1].kind == "unit" else pair  # 3:30 pm
+
+
+def with_sign(node, sign):
+    r"""The tree with every \pm as + (sign 1) or as - (sign -1)."""
+    if node.kind == "either":
+        inner = with_sign(node.items[0], sign)
+        return inner if node.value == sign else Node("neg", (inner,))
+    return node._replace(items=tuple(with_sign(item, sign) for item in node.items))
+
+
+def in_radians(node):
+    """An angle with its degrees as numbers."""
+    if node.kind == "unit" and node.value == DEGREE:
+        return Node("mul", (node.items[0], Node("symbol", (), r"\pi"), number(Fraction(1, 180))))
+    return node._replace(items=tuple(map(in_radians, node.items)))
+
+
+def by_name(items):
+    """x=.., y=.. in the order of their letters; other items as they are, and x_1=.., x_2=.., too."""
+    named = [n for n in items if n.kind == "relation" and n.value == ("=",) and n.items[0].kind == "symbol"]
+    names = [re.match(r"\\?([A-Za-z]*)", n.items[0].value)[1] for n in named]
+    if not 1 < len(names) == len(items) == len(set(names)):
+        return items
+    return tuple(n for _, n in sorted(zip(names, items)))
+
+
+def each(ps, gs, values):
+    return len(ps) == len(gs) and all(map(values.equal, ps, gs))
+
+
+def several(node):
+    r"""The answers in a list, a set, a union or an expression with \pm; () for a single one."""
+    if node.kind in ("list", "set", "union"):
+        return tuple(one for item in node.items for one in several(item) or (item,))
+    return (with_sign(node, 1), with_sign(node, -1)) if has(node, "either") else ()
+
+
+def pair_up(p, g, values):
+    """Each answer has its partner: in order if one side is a tuple or named by letters, else in any."""
+    ps, gs = several(p) or (p,), several(g) or (g,)
+    if len(ps) != len(gs):
+        kinds = {p.kind, g.kind}
+        ordered = p if p.kind == "tuple" else g
+        interval = len(ordered.items) == 2 and ordered.value != "()"
+        return kinds == {"tuple", "list"} and not interval and each(by_name(p.items), by_name(g.items), values)
+    if (by_name(ps) is ps) != (by_name(gs) is gs):  # x=1, y=2 for 1, 2
+        return each(ps, gs, values) or each(by_name(ps), by_name(gs), values)
+    rest = list(gs) if len(gs) <= 40 else []
+    for one in ps:
+        partners = [i for i, other in enumerate(rest) if values.equal(one, other)]
+        if not partners:
+            return False
+        del rest[partners[0]]
+    return True
+
+
+def nodes_of(node):
+    """The node and all below it."""
+    found = [node]
+    for one in found:  # which grows meanwhile
+        found += one.items
+    return found
+
+
+def has(node, kind, value=None):
+    return any(one.kind == kind and value in (None, one.value) for one in nodes_of(node))
