@@ -17,7 +17,8 @@ import time
 import tracemalloc
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from test_verifier import CASES, HOSTILE  # noqa: E402
 
 from engine.data import BENCHMARKS, load_benchmark  # noqa: E402
