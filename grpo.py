@@ -6,7 +6,7 @@ less likely. The mean of the group is what a response is compared with, so no va
 Symbols: response i of a group has reward R_i and advantage A_i; its token t has log-prob l_it now, l_it^old before the
 update, l_it^ref under a frozen reference; H_it is the entropy of the distribution that the token was drawn from.
 
-    A_i  = (R_i - mean_group R) / (std_group R + 1e-6)                  std with G - 1; Shao et al., arXiv:2402.03300
+    A_i  = (R_i - mean_group R) / (std_group R + 1e-6)                  std over G - 1; Shao et al., arXiv:2402.03300
     r_it = exp(l_it - l_it^old)                                         how much likelier the token has become
     J_it = min( r_it A_i, clip(r_it, 1 - eps_low, 1 + eps_high) A_i )   clip-higher: DAPO, arXiv:2503.14476
     K_it = exp(l_it^ref - l_it) - (l_it^ref - l_it) - 1                 "k3": unbiased for KL(now || ref), never < 0
@@ -41,8 +41,7 @@ def group_advantages(rewards, group_size, scale_std=True):
     if scale_std:
         std = R.std(1, keepdim=True)  # [B / G, 1]
         A = A / (std + 1e-6)
-    # A group that agrees has nothing to teach; rounding must not pretend that it has.
-    agree = equal_groups(rewards, group_size)  # [B / G]
+    agree = equal_groups(rewards, group_size)  # [B / G]: nothing to learn there, though R - mean may be rounding noise
     return A.masked_fill(agree[:, None], 0.0).flatten()
 
 
@@ -86,7 +85,8 @@ def token_weights(mask, normalise, tokens, responses, max_new_tokens):
 
 def k3(log_ratio):
     """K of log_ratio = l^other - l, of any shape. Its mean over tokens of the policy is KL(policy || other)."""
-    return log_ratio.exp() - log_ratio - 1  # >= 0; as a loss, its expected gradient is that of KL(other || policy)
+    # Never negative. As a loss its expected gradient is that of KL(other || policy): none passes through the sampling.
+    return log_ratio.exp() - log_ratio - 1
 
 
 def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2, entropy=None, entropy_coef=0.0,
@@ -114,7 +114,7 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     loss = -(weights * torch.where(sampled, J, 0.0)).sum()
     too_high = (ratio > 1 + clip_high) & (A > 0)
     too_low = (ratio < 1 - clip_low) & (A < 0)
-    clipped = too_high | too_low  # these tokens have no gradient
+    clipped = too_high | too_low  # J of these has no gradient
     stats = {"clip_fraction": (weights * clipped).sum()}
     stats["kl"] = (weights * k3(-log_ratio)).sum()  # to the policy before the update
 

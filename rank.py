@@ -6,7 +6,7 @@ Roy & Vetterli, EUSIPCO 2007 (ER); arXiv:2509.23808, section 3. For Z [n, D], ce
 
     S = sum_k sigma_k     p_k = sigma_k / S     ER(Z) = exp(-sum_k p_k ln p_k)     1 <= ER <= max(1, min(n - 1, D))
 
-Prefix j of a response holds its first j s + 1 states (s: the stride), and K prefixes fit. On the right, an example:
+Prefix j of a response holds its first j s + 1 states (s: the stride), and K prefixes fit (right: an example, K = 3):
 
     m_j     = ER(z_1..z_{j s + 1})           j = 1..K                                              2, 4, 6
     delta_j = m_j - mean(m_1..m_{j-1})       j = 2..K    how far the rank is above its own past       2, 3
@@ -70,7 +70,7 @@ def prefix_ranks(z, stride):
 
 
 def rank_changes(m):
-    """delta_2..delta_K from the prefix ranks m [..., K]: [..., K - 1]. NaN where m is NaN, beyond the last prefix."""
+    """delta_2..delta_K from the prefix ranks m [..., K]: [..., K - 1]. Beyond a response's last prefix both are NaN."""
     K = m.shape[-1]
     j = torch.arange(1, K + 1, device=m.device)
     mean = m.cumsum(-1) / j  # [..., K]: of m_1..m_j
@@ -102,7 +102,7 @@ class Measured:
     hidden: torch.Tensor  # [B, T, D] floating: the states; anything at all where mask is False
     mask: torch.Tensor  # [B, T] bool: which states count, in order
     whole: torch.Tensor  # [B] float64: ER of each whole response
-    prefixes: torch.Tensor  # [B, K] float64: m_j, NaN beyond the last; a single one, which nothing needs, may be NaN
+    prefixes: torch.Tensor  # [B, K] float64: m_j, NaN beyond the last; where only one prefix fits, m_1 may be NaN
 
 
 # A metric is one entry: name, and function of Measured -> [B] float64, NaN where undefined. Logs, running means and

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from engine.batch import empty_rows, in_pieces, left_padded, micro_batches, shortened, uniforms
+from engine.batch import by_token, empty_rows, first_above, left_padded, micro_batches, shortened, uniforms
 from engine.cache import LiveRows, new_cache, repeat_rows
 from grpo import token_logprobs
 
@@ -67,7 +67,6 @@ class Policy(nn.Module):
         """(log-probs [b, T], entropies [b, T], states [b, T, D]) of targets [b, T], the last T tokens of ids [b, L].
 
         The first two are float32 at `temperature`, 0 on padding; entropy=False: entropies are 0, and cost nothing.
-        Never are all the logits [b, T, V] in memory.
         """
         T = targets.shape[1]
         real = attention[:, -T:].bool()  # [b, T]
@@ -77,16 +76,9 @@ class Policy(nn.Module):
         def of_tokens(states, targets):  # [n, D], [n] -> [n], [n]
             return token_logprobs(self.logits(states) / temperature, targets, entropy)
 
+        # A few tokens at a time, and none that is padding: never are all the logits [b, T, V] in memory.
         vocabulary = self.lm.get_output_embeddings().weight.shape[0]
-        tokens_at_a_time = max(1, LOGITS // vocabulary)
-        # Only real tokens go through the LM head, n of all rows in reading order, a few at a time.
-        states = final[:, predicting]  # [b, T, D]
-        logp, H = in_pieces(of_tokens, tokens_at_a_time, states[real], targets[real])  # [n] each
-
-        # Back into their rows, with zeros where there is padding.
-        zeros = logp.new_zeros(real.shape)  # [b, T]
-        logp = zeros.masked_scatter(real, logp)
-        H = zeros.masked_scatter(real, H)
+        logp, H = by_token(of_tokens, LOGITS // vocabulary, real, final[:, predicting], targets)
         return logp, H, kept[:, predicting].clone()  # a copy: a view would keep the prompt's states in memory, too
 
     def states(self, ids, attention, cache=None):
@@ -149,6 +141,10 @@ class Rollout:
         sampled = [tokens[m] for tokens, m in zip(self.responses, self.mask)]
         return tokenizer.batch_decode(sampled, skip_special_tokens=True)
 
+    def rows(self):
+        """0..B-1, [B] int64."""
+        return torch.arange(len(self.mask), device=self.mask.device)
+
     def micro_batches(self, max_tokens, rows=None):
         """Parts of at most `max_tokens` padded tokens, of `rows` [b] or of all; yields (rows, their Rollout).
 
@@ -165,18 +161,11 @@ def inverse_cdf(logits, u, temperature=1.0, top_p=1.0):
     p = p.double()  # a float32 sum over a large vocabulary drifts
     if top_p < 1:
         p = nucleus(p, top_p)
-    # The first token whose cumulative probability is above u. The total is 1 but for rounding and what top_p took away;
-    # u = 1 - 2^-53 times that must not round up to the total itself, which no token is above.
-    cdf = p.cumsum(-1)
-    total = cdf[:, -1]
-    below_total = torch.nextafter(total, torch.zeros_like(total))
-    threshold = torch.minimum(u * total, below_total)
-    tokens = torch.searchsorted(cdf, threshold[:, None], right=True)  # [b, 1]
-    return tokens[:, 0]
+    return first_above(p.cumsum(-1), u)
 
 
 def nucleus(p, top_p):
-    """Probabilities p [b, V] with 0 outside the smallest set of tokens whose probability reaches top_p."""
+    """Probabilities p [b, V] with 0 outside the smallest set of tokens whose probability reaches top_p > 0."""
     ranked, order = p.sort(dim=-1, descending=True, stable=True)
     before = ranked.cumsum(-1) - ranked
     in_tail = before >= top_p  # what comes before already reaches top_p
@@ -218,7 +207,8 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, pad_id, temperatu
         r.states = state.new_zeros(B, max_new_tokens, state.shape[1])
 
     # 3. Sample token by token. `rows` [b] are the responses that go on, by their numbers in 0..B-1; all tensors below
-    #    have a row for each of these, and none for a response that has ended.
+    #    have a row for each of these, and none for a response that has ended. (The cache may keep those for a while:
+    #    `live` hides them.)
     u = uniforms(seeds, max_new_tokens).to(device)  # [B, max_new_tokens]
     stops = torch.tensor(sorted(stop_ids), device=device)
     live = LiveRows(policy, cache, B, device)

@@ -1,13 +1,13 @@
 """Dual-channel shaping: the rank metrics of a response become a small, bounded addition to its advantage.
 
 The idea. A response is reinforced a little more if its hidden states explored more directions than usual (ER), or
-gained them faster than usual (ERV). Which of the two counts is decided by whether that gain speeds up (ERA): who gains
-ever faster should go on exploring, who slows down should exploit; and ERA, the paper argues, hardly depends on length.
+gained them faster than usual (ERV), which the paper reads as exploiting what was found. Which of the two counts is
+decided by ERA: where the gain speeds up, exploration, where it slows down, exploitation.
 
     mu_k                                                      running mean of metric x_k in {ER, ERV, ERA} over steps
     d_k  = clamp( (x_k - mu_k) / (|mu_k| + eps), -5, 5 )      relative deviation of this response, eps = 1e-8
     beta = sigmoid( g d_ERA )                                 meta-controller: the weight of exploration, gain g = 2
-    Phi  = beta tanh(d_ER) + (1 - beta) tanh(d_ERV)           dual channel
+    Phi  = beta tanh(d_ER) + (1 - beta) tanh(d_ERV)           dual channel: exploration, exploitation
     A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2
 
 A' keeps the sign of A: the addition is never negative and at most |A| / kappa with kappa > 1. So a wrong answer is

@@ -1,4 +1,4 @@
-"""The embedded task and its tiny model: integer chains, small enough for a laptop and loaded like any other model.
+r"""The embedded task and its tiny model: integer chains, small enough for a laptop and loaded like any other model.
 
 How it differs from a textbook toy: nothing here is special-cased. The base model is a folder that `from_pretrained`
 reads, its tokenizer comes from `AutoTokenizer`, and sampling, scoring and training go through the code that a 7B model
@@ -14,7 +14,7 @@ intermediate value in 0..99. Full working is one line for each operation and a b
     7*5=35
     35-7=28
     28+8=36
-    \\boxed{36}
+    \boxed{36}
 
 Why there is something to learn. The base model first learns full working, so it can do every single operation. It then
 learns from demonstrations that leave lines out. It cannot do two operations in its head, so at temperature 1 it usually
@@ -87,7 +87,7 @@ def chain(rng: random.Random, operators: int, starts: tuple[int, int] = (2, 20))
     for _ in range(operators):
         every = [Step(value, op, n, apply(value, n)) for op, apply in OPERATORS.items() for n in range(2, 10)]
         allowed = [step for step in every if 0 <= step.value <= 99]
-        op = rng.choice(sorted({step.op for step in allowed}))
+        op = rng.choice(sorted({step.op for step in allowed}))  # first, or the few products would hardly occur
         steps.append(rng.choice([step for step in allowed if step.op == op]))
         value = steps[-1].value
     return steps

@@ -23,57 +23,32 @@ on one CPU process, and a run on several processes has the prompts and samples o
 `s.world` may speak to other processes; on one process it does nothing. Left out: LoRA, several turns, dynamic sampling.
 """
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
-import torch
-
 from engine import parallel, runs
-from engine.batch import fingerprint, in_batches, joined_rollouts, sample_seed
-from engine.checkpoints import load_state
-from engine.config import TrainConfig
-from engine.data import load_benchmark, own_fields, training_prompts
+from engine.batch import in_batches, joined_rollouts, sample_seed
+from engine.data import load_benchmark, own_fields
 from engine.describe import describe
-from engine.models import check_family, check_memory, load_model, model_room, recompute
-from engine.prompts import stop_ids, stop_tokens, warn_of_foreign_markers
-from engine.rewards import grade, load_reward
+from engine.gradients import accumulate, clip_gradient
+from engine.rewards import grade
 from engine.samples import few_samples, prefix_curves
+from engine.state import start
 from engine.stats import before_after, summarise
 from eval import Protocol, evaluate
-from grpo import group_advantages, policy_loss, token_weights
+from grpo import group_advantages, policy_loss
 from rank import dataset_metrics, mean_states, rank_metrics
 from rollout import Policy, generate, score_logprobs
 from shaping import shape_advantages, update_baseline
-from toy import BASE
-
-
-@dataclass
-class State:
-    """What a step reads and changes."""
-
-    config: TrainConfig
-    world: parallel.World
-    policy: Policy
-    tokenizer: object
-    problems: list  # of the training set, each with its prompt: [(Problem, token ids)]
-    data: int  # their fingerprint: a resumed run must have the same
-    stop_ids: set  # token ids that end a response
-    reward: Callable  # what --reward names
-    optimizer: torch.optim.Optimizer | None = None
-    reference: Policy | None = None  # the model at the start, frozen, where --kl_coef asks for it
-    step: int = 0  # steps done
-    baseline: dict | None = None  # running means {name of a rank metric: mu}; None before the first step
-    samples: list = field(default_factory=list)  # a few responses of the last step, for people to read
 
 
 def train_step(s):
-    """One step of VERL on State s; returns the step's line of metrics.jsonl, the same on all processes."""
+    """One step of VERL; returns its line of metrics.jsonl, the same on all processes.
+
+    s: engine.state.State: the config, the policy and its optimizer, the problems, the steps done, the running means.
+    """
     c, clock = s.config, runs.Clock()
 
     # 1. Sample: this process's prompts of the step, and G responses to each.
     batch = s.world.step_batch(s.problems, s.step, c.prompts, c.mini_batches, c.seed)
-    numbers = [number for number, _, _ in batch]  # which of the step's prompts they are
+    numbers = [number for number, _, _ in batch]  # of the prompts within the step: 0, 1, 2 .. on one process
     rollout = sample(s, batch)  # B responses of at most T tokens
     clock.lap("rollout")
 
@@ -84,7 +59,7 @@ def train_step(s):
     clock.lap("verify")
 
     # The loss compares with the policy before the update and, if asked to, with the first policy of all.
-    rollout.old_logprobs, rollout.ref_logprobs = other_logprobs(s, rollout)  # [B, T] or None
+    rollout.old_logprobs, rollout.ref_logprobs = other_logprobs(s, rollout)  # [B, T] each
     clock.lap("score")
 
     # 3. Shape: what the group says of a response, and what its hidden states say.
@@ -103,9 +78,10 @@ def train_step(s):
 
     # 4. Update: learn from the shaped advantages.
     rollout.states = None  # large, and not needed any more
-    rollout.advantages = shaped  # [B, T]
-    if shaped.dim() == 1:  # every token of a response gets the response's own
-        rollout.advantages = shaped[:, None].expand(rollout.mask.shape)
+    if shaped.dim() == 2:  # tokens of a response differ
+        rollout.advantages = shaped
+    else:  # every token gets the response's own
+        rollout.advantages = shaped[:, None].expand(rollout.mask.shape)  # [B, T]
     updated = update(s, rollout)
     s.step += 1
     clock.lap("update")
@@ -162,9 +138,9 @@ def measure_states(rollout, c):
 
 
 def update(s, rollout):
-    """`mini_batches` optimizer updates on the clipped loss; returns loss, clip_fraction, kl, grad_norm, lr.
+    """`mini_batches` optimizer updates on the clipped loss, each on its own prompts; the means of what they log.
 
-    Each is a mean over the updates. FloatingPointError, before the weights are touched, where loss or gradient is not.
+    FloatingPointError, before the weights are touched, where loss or gradient is not finite.
     """
     c = s.config
     rollout.learnt = rollout.mask  # [B, T]: the tokens that are learnt from
@@ -173,26 +149,13 @@ def update(s, rollout):
     warmth = (s.step + 1) / max(1, c.warmup_steps)
     lr = c.lr * min(1.0, warmth)  # rises over the warm-up, then stays
     s.optimizer.param_groups[0]["lr"] = lr
+
     updates = []
-    for rows in torch.arange(len(rollout.mask), device=s.world.device).chunk(c.mini_batches):  # step_batch's order
-        # The loss is a mean over all tokens of this update, so they are counted before anything is divided.
-        tokens = s.world.sum(rollout.learnt[rows].sum()).clamp(min=1)
-        responses = len(rows) * s.world.size
-
-        # Gradients, and what is logged, add up over micro-batches as large as the memory allows.
-        totals = {}
-        parts = [part for _, part in rollout.micro_batches(c.micro_tokens, rows)]
-        for part in s.world.equally_often(parts):
-            weights = token_weights(part.learnt, c.normalise, tokens, responses, c.max_new_tokens)
-            loss, stats = loss_of(s, part, weights)
-            s.world.backward(loss)
-            stats["loss"] = loss.detach()
-            totals = {name: totals.get(name, 0.0) + value for name, value in stats.items()}
-
-        # One step of the optimizer, unless something is not a number: then the weights stay as they are.
-        totals = s.world.sums(totals)
-        totals["grad_norm"] = parallel.clip_gradient(s.policy, c.max_grad_norm)
-        refuse_non_finite(s.step + 1, totals["loss"], totals["grad_norm"])
+    for mini_batch in rollout.rows().chunk(c.mini_batches):  # the rows of whole groups
+        # The gradient of the loss over the tokens of all processes, in as many pieces as the memory asks for.
+        totals = accumulate(s, rollout, mini_batch, loss_of)
+        totals["grad_norm"] = clip_gradient(s.policy, c.max_grad_norm)
+        runs.refuse_non_finite(s.step + 1, totals["loss"], totals["grad_norm"])
         s.optimizer.step()
         s.optimizer.zero_grad(set_to_none=True)
         updates.append(totals)
@@ -204,7 +167,7 @@ def update(s, rollout):
 
 
 def loss_of(s, part, weights):
-    """(loss, stats) of a micro-batch, a Rollout: its share of the update's loss."""
+    """(loss, stats) of a part of the rollout, whose tokens have these weights [b, T] in the loss."""
     c = s.config
     with_entropy = c.entropy_coef > 0
     logp, entropy, _ = s.policy(
@@ -221,53 +184,6 @@ def loss_of(s, part, weights):
     )  # fmt: skip
 
 
-def refuse_non_finite(step, loss, norm):
-    if not math.isfinite(loss) or not math.isfinite(norm):
-        raise FloatingPointError(
-            f"step {step}: loss {loss:g}, gradient norm {norm:g}; this update was not made. A smaller --lr may help"
-        )
-
-
-def start(config, world, checkpoint=None):
-    """The State of a new run, or of a checkpoint (a folder) to go on from."""
-    # Load and check, on every process. What one of them cannot do ends all of them, with its reason.
-    source = str(BASE) if config.model == "toy" else config.model
-    with world.all_or_none():
-        check_memory(source, world, config.kl_coef > 0)
-        model, tokenizer = load_model(checkpoint or source, world.device)  # the reference stays the first model
-        policy = Policy(model.eval(), config.rank_layer)  # eval: no dropout, or old and new log-probs would differ
-        check_family(policy)
-        warn_of_foreign_markers(tokenizer, config.template)
-        if config.bench != "none":  # a benchmark that is missing is an error now, not after the training
-            load_benchmark(config.bench, config.bench_dir, own=own_fields(config))
-        problems = training_prompts(config, tokenizer, model_room(policy), world.say)
-        data = fingerprint(*problems)
-        stops = stop_ids(model, tokenizer, config.template, config.stop or [])
-        s = State(config, world, policy, tokenizer, problems, data, stops, load_reward(config.reward))
-        if config.kl_coef:
-            frozen, _ = load_model(source, world.device)
-            s.reference = Policy(frozen.eval().requires_grad_(False))
-    world.agree("data", s.data)
-    world.say(f"a response ends with {' or '.join(stop_tokens(tokenizer, s.stop_ids))}")
-
-    # Split what was loaded over the processes, and only then make the optimizer, whose state is split likewise.
-    if config.recompute:
-        recompute(s.policy)
-    parallel.shard(s.policy, world)
-    if s.reference:
-        parallel.shard(s.reference, world)
-    betas = config.adam_beta1, config.adam_beta2
-    s.optimizer = torch.optim.AdamW(s.policy.parameters(), config.lr, betas, weight_decay=config.weight_decay)
-
-    # Go on where the checkpoint was made.
-    if checkpoint:
-        kept = load_state(checkpoint, s.policy, s.optimizer, world)
-        if kept["data"] != s.data:
-            raise ValueError(f"--data {config.data} is not what {checkpoint} was trained on: start a new run for that")
-        s.step, s.baseline = kept["step"], kept["baseline"]
-    return s
-
-
 def train(s, run):
     """The whole run of State s: evaluate, train, evaluate, print the table."""
     c = s.config
@@ -276,7 +192,7 @@ def train(s, run):
         if s.step == 0:
             measure(s, run, c.eval_n)
         while s.step < c.steps:
-            with run.whole_step(s):  # which it is, saved if it is due, whatever is pressed meanwhile
+            with run.whole_step(s):  # Ctrl-C waits for its end, and for its checkpoint if one is due
                 run.log(train_step(s), s.samples)
             if c.eval_every and s.step % c.eval_every == 0 and s.step < c.steps:
                 measure(s, run, 1)
@@ -311,7 +227,7 @@ def main(argv=None):
         config, folder, checkpoint = runs.choose(argv)
         world = parallel.setup(config.threads)
         run = runs.Run(config, world, folder, checkpoint)
-        state = start(config, world, run.checkpoint)
+        state = start(Policy, config, world, run.checkpoint)
     with runs.failures("train.py", run):
         train(state, run)
         world.close()

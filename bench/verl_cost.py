@@ -28,6 +28,7 @@ from engine.config import TrainConfig, complete_train
 from engine.data import load_training
 from engine.parallel import World
 from engine.rewards import load_reward
+from engine.state import State
 from rank import METRICS
 from rollout import Policy
 
@@ -48,7 +49,7 @@ def make_state(layers, width, vocabulary, new_tokens, **options):
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=0.0)
     world = World(0, 1, torch.device("cpu"))
     config.lr = 0.0  # which no option allows: the weights of all steps are the same
-    return train.State(config, world, policy, tokenizer, problems, 0, {-1}, load_reward("correct"), optimizer)
+    return State(config, world, policy, tokenizer, problems, 0, {-1}, load_reward("correct"), optimizer)
 
 
 class Off:

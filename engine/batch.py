@@ -142,6 +142,27 @@ def in_batches(prompts, seeds, responses=None):
         yield prompts[first:last], seeds[samples * first : samples * last]
 
 
+def by_token(function, count, real, states, targets):
+    """function(states [n, D], targets [n]) of the n positions that are real [b, T] bool, `count` of them at a time.
+
+    states [b, T, D], targets [b, T]; each result comes back as [b, T], with 0 where nothing is real.
+    """
+    found = in_pieces(function, max(1, count), states[real], targets[real])  # [n] each, in reading order
+    return [values.new_zeros(real.shape).masked_scatter(real, values) for values in found]
+
+
+def first_above(cdf, u):
+    """The first place [b] in each rising row of cdf [b, V] whose value is above u times the last one; u [b] in [0, 1).
+
+    For cdf = 0.2, 0.2, 1.0: place 0 for u below 0.2, else place 2, and never 1, which adds nothing. The product may
+    round up to the last value, which nothing is above; so it is held just below.
+    """
+    total = cdf[:, -1]
+    below_total = torch.nextafter(total, torch.zeros_like(total))
+    threshold = torch.minimum(u * total, below_total)
+    return torch.searchsorted(cdf, threshold[:, None], right=True)[:, 0]
+
+
 def joined_rollouts(parts):
     """One Rollout of several, one below the other, padded to the widest prompt and the longest response."""
     if len(parts) == 1:

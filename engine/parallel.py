@@ -97,13 +97,6 @@ class World:
         for _ in range(max(self.gather([len(parts)])) - len(parts)):
             yield replace(parts[-1], learnt=torch.zeros_like(parts[-1].learnt))
 
-    def backward(self, loss):
-        """Add the gradient of `loss`, this process's share of a sum over all processes, to the weights' gradients.
-
-        FSDP takes the mean over processes, hence the factor.
-        """
-        (loss * self.size).backward()
-
     def step_batch(self, problems, step, prompts, mini_batches, seed):
         """This process's share of a step's prompts: [(its number in the step, *problem)], ordered by mini-batch.
 
@@ -265,11 +258,3 @@ def unsharded(*policies):
     for part in parts:
         part.reshard()
         part.set_reshard_after_forward(id(part) not in roots, recurse=False)
-
-
-def clip_gradient(policy, most):
-    """The norm of the gradient, which is then scaled down to `most`."""
-    norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), most)
-    if hasattr(norm, "full_tensor"):  # of a sharded model
-        norm = norm.full_tensor()
-    return norm.item()

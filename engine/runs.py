@@ -85,6 +85,13 @@ def cut_log(path, last_step):
     write_whole(path, "".join(json.dumps(line) + "\n" for line in read_lines(path, last_step)))
 
 
+def refuse_non_finite(step, loss, norm):
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        raise FloatingPointError(
+            f"step {step}: loss {loss:g}, gradient norm {norm:g}; this update was not made. A smaller --lr may help"
+        )
+
+
 class Clock:
     """Seconds by phase of a step: `lap` books what has passed since the last lap."""
 

@@ -97,7 +97,7 @@ def ours(folder, case, steps, threads):
         micro_tokens=MICRO * (longest + LENGTHS[case]), threads=threads, bench="none", out=f"{folder}/ours",
     )  # fmt: skip
     config, _, _ = runs.choose([f"--{name}={value}" for name, value in options.items()])
-    state = train.start(config, setup(threads))
+    state = train.start(train.Policy, config, setup(threads))
     state.reward = lambda prompt, response, gold, row: reward(response)
     tokens, clocks, before = [], [clock()], resident("VmRSS")
     for _ in range(steps):

@@ -11,14 +11,15 @@ from engine.batch import in_batches, joined_rollouts, sample_seed
 from engine.checkpoints import checkpoints
 from engine.parallel import setup
 from engine.runs import choose, read_lines, read_metrics
-from rollout import generate, score
-from train import start, train_step
+from engine.state import start
+from rollout import Policy, generate, score
+from train import train_step
 
 SMALL = ["--prompts", "4", "--group", "4", "--max_new_tokens", "60", "--bench", "none"]
 
 
 def state(*options):
-    return start(choose([*SMALL, *options])[0], setup())
+    return start(Policy, choose([*SMALL, *options])[0], setup())
 
 
 def test_a_few_responses_of_each_step_are_kept_with_what_the_method_made_of_them(tmp_path, capsys):

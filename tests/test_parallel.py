@@ -95,12 +95,6 @@ def test_the_batch_of_a_step_is_that_of_all_processes_dealt_out_by_mini_batch():
     assert [number for number, _, _ in halves[1]] == [2, 3, 6, 7] and sorted(halves[0] + halves[1]) == whole
 
 
-def test_the_gradient_of_a_share_is_scaled_for_the_mean_that_is_taken_over_processes():
-    x = torch.tensor(2.0, requires_grad=True)
-    Among(0, 4, CPU).backward(x * x)
-    assert x.grad == 4 * 4
-
-
 def test_other_responses_get_each_others_metrics_as_a_whole_and_every_one_is_dealt_out_once():
     metrics = {"er": torch.arange(8.0), "erv": 10 + torch.arange(8.0)}
     dealt = World(0, 1, CPU).of_other_responses(metrics, numbers=[0, 1], group=4, seed=3)

@@ -16,8 +16,9 @@ from engine.batch import sample_seed
 from engine.checkpoints import read_weights
 from engine.parallel import batch_of, setup
 from engine.runs import choose, read_metrics
-from rollout import generate, score
-from train import start, train_step, update
+from engine.state import start
+from rollout import Policy, generate, score
+from train import train_step, update
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--prompts", "16", "--group", "8", "--max_new_tokens", "60", "--bench", "none"]
@@ -26,7 +27,7 @@ SMALL = ["--prompts", "16", "--group", "8", "--max_new_tokens", "60", "--bench",
 @pytest.fixture
 def state():
     """A new State of a small toy run; options as on the command line."""
-    return lambda *options: start(choose([*SMALL, *options])[0], setup())
+    return lambda *options: start(Policy, choose([*SMALL, *options])[0], setup())
 
 
 def weights(s):
