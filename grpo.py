@@ -12,7 +12,7 @@ update, l_it^ref under a frozen reference; H_it is the entropy of the distributi
     K_it = exp(l_it^ref - l_it) - (l_it^ref - l_it) - 1                 "k3": unbiased for KL(now || ref), never < 0
     loss = sum_it w_it ( - J_it + c_KL K_it - c_H H_it )                w_it: see token_weights
 
-How it differs from the textbook. (1) The loss is divided by the tokens of the whole optimizer step, over all its
+How it differs from the textbook. (1) The loss is divided by the tokens of the whole optimizer update, over all its
 micro-batches and processes: cutting a step into pieces then changes nothing, and every token weighs the same (DAPO).
 (2) Weights are above 0 on sampled tokens only, the end token included. (3) A group of equal rewards has A = 0 exactly.
 """
@@ -66,7 +66,7 @@ def token_logprobs(logits, targets, entropy=True):
 def token_weights(mask, normalise, tokens, responses, max_new_tokens):
     """w_it of the loss, float32 [B, T], 0 outside the mask [B, T] bool.
 
-    tokens, responses: counts over the *whole* optimizer step, all micro-batches and processes.
+    tokens, responses: counts over the *whole* optimizer update, all micro-batches and processes.
 
         token      1 / tokens                       every token weighs the same (DAPO)
         sequence   1 / (length_i responses)         every response weighs the same (GRPO as first published)
@@ -91,11 +91,11 @@ def k3(log_ratio):
 
 def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2, entropy=None, entropy_coef=0.0,
                 ref_logp=None, kl_coef=0.0):  # fmt: skip
-    """Loss of one micro-batch (its share of the step's loss) and a dict of sums that add up over micro-batches.
+    """Loss of one micro-batch (its share of the update's loss) and a dict of sums that add up over micro-batches.
 
     logp, old_logp, ref_logp, entropy, weights [B, T] (values where weights are 0 are ignored, even NaN);
     advantages [B] or [B, T]. stats: clip_fraction, kl (k3 to the policy before the update) and kl_reference, each
-    weighted by `weights`: with token weights their sum over the step is a mean over tokens.
+    weighted by `weights`: with token weights their sum over the update is a mean over tokens.
     """
     if advantages.dim() not in (1, 2) or len(advantages) != len(logp):
         raise ValueError(f"advantages {list(advantages.shape)}: want [B] or [B, T] for log-probs {list(logp.shape)}")

@@ -2,7 +2,7 @@
 
 The idea. A response is reinforced a little more if its hidden states explored more directions than usual (ER), or
 gained them faster than usual (ERV), which the paper reads as exploiting what was found. Which of the two counts is
-decided by ERA: where the gain speeds up, exploration, where it slows down, exploitation.
+decided by ERA: where that growth speeds up more than usual, exploration, where less, exploitation.
 
     mu_k                                                      running mean of metric x_k in {ER, ERV, ERA} over steps
     d_k  = clamp( (x_k - mu_k) / (|mu_k| + eps), -5, 5 )      relative deviation of this response, eps = 1e-8

@@ -87,7 +87,7 @@ def train_step(s):
     clock.lap("update")
 
     # 5. Log.
-    s.samples = few_samples(s.step, c.log_samples, graded, metrics, curves, A, shaped)
+    s.samples = few_samples(s.step, c.log_samples, graded, metrics, curves, A, shaped, rollout.mask)
     counts = {f"{name}_undefined": count for name, count in undefined.items()}
     whole = {f"dataset_{name}": value.item() for name, value in dataset.items()}
     described = describe(s.world, rollout, graded, c.group)

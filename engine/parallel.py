@@ -93,8 +93,9 @@ class World:
         FSDP's processes must call the model equally often, and micro-batches are as many as lengths make them.
         """
         parts = list(parts)
+        rounds = max(self.gather([len(parts)]))  # now: once a process calls the model, the others must as well
         yield from parts
-        for _ in range(max(self.gather([len(parts)])) - len(parts)):
+        for _ in range(rounds - len(parts)):
             yield replace(parts[-1], learnt=torch.zeros_like(parts[-1].learnt))
 
     def step_batch(self, problems, step, prompts, mini_batches, seed):

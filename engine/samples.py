@@ -20,13 +20,14 @@ def prefix_curves(states, mask, stride, window):
     return prefixes
 
 
-def few_samples(step, count, graded, metrics, curves, A, shaped):
+def few_samples(step, count, graded, metrics, curves, A, shaped, mask):
     """The first `count` responses of a step as JSON-able records.
 
     graded: engine.rewards.Graded; metrics {name: [B]}; curves m_j [count, K], see prefix_curves; A [B]; shaped [B], or
-    [B, T] where tokens differ: then their mean is kept.
+    [B, T] where tokens differ: then their mean over the tokens of mask [B, T] is kept.
     """
-    per_response = shaped if shaped.dim() == 1 else shaped.mean(1)
+    if shaped.dim() == 2:
+        shaped = (shaped * mask).sum(1) / mask.sum(1)
     records = []
     for i in range(min(count, len(graded.texts))):
         problem, text = graded.problems[i], graded.texts[i]
@@ -35,7 +36,7 @@ def few_samples(step, count, graded, metrics, curves, A, shaped):
         record |= {"correct": bool(graded.right[i]), "reward": graded.rewards[i].item()}
         record |= {name: known(values[i].item()) for name, values in metrics.items()}
         record["prefix_ranks"] = [round(m, 3) for m in curves[i].tolist() if not math.isnan(m)]
-        record |= {"advantage": A[i].item(), "shaped_advantage": per_response[i].item()}
+        record |= {"advantage": A[i].item(), "shaped_advantage": shaped[i].item()}
         records.append(record)
     return records
 

@@ -9,8 +9,11 @@ import torch
 import train
 from engine.batch import in_batches, joined_rollouts, sample_seed
 from engine.checkpoints import checkpoints
+from engine.data import Problem
 from engine.parallel import setup
+from engine.rewards import Graded
 from engine.runs import choose, read_lines, read_metrics
+from engine.samples import few_samples
 from engine.state import start
 from rollout import Policy, generate, score
 from train import train_step
@@ -36,6 +39,13 @@ def test_a_few_responses_of_each_step_are_kept_with_what_the_method_made_of_them
             assert record["erv"] == pytest.approx(sum(delta) / len(delta), abs=2e-3)  # m_j are rounded
     told = capsys.readouterr().out
     assert told.count("-- response") == 2 and records[0]["response"] in told and "-- reward" in told
+
+
+def test_the_shaped_advantage_of_a_kept_response_is_the_mean_over_its_own_tokens():
+    graded = Graded([Problem("1+1=?", "2", "s", "s-0")], ["2"], torch.ones(1), torch.ones(1), {})
+    shaped, mask = torch.tensor([[-0.6, -1.0, -1.0, -1.0]]), torch.tensor([[True, False, False, False]])
+    (record,) = few_samples(1, 4, graded, {}, torch.zeros(1, 0), torch.tensor([-1.0]), shaped, mask)
+    assert record["shaped_advantage"] == pytest.approx(-0.6) and record["advantage"] == -1
 
 
 def test_no_samples_are_kept_where_none_are_asked_for(tmp_path):

@@ -58,6 +58,9 @@ def test_a_process_with_fewer_parts_repeats_its_last_one_with_nothing_to_learn()
     assert first is x and second is y
     assert filler.learnt.tolist() == [False, False] and y.learnt.tolist() == [True, True]
     assert list(World(0, 1, CPU).equally_often([x, y])) == [x, y]
+    waiting = Among(0, 2, CPU, [[[3]]])
+    next(waiting.equally_often([x, y]))
+    assert not waiting.answers  # all have said how many they have before one calls the model
 
 
 def test_processes_that_do_not_agree_end_with_one_reason():

@@ -50,9 +50,10 @@ def error(got, want):
 
 
 def assert_close(metrics, want, method="exact"):
+    """want: (ER, ERV, ERA) of each response."""
     bounds = (1e-9, 1e-7, 1e-7) if method == "exact" else (1e-6, 1e-6, 1e-6)
     assert list(metrics) == list(rank.METRICS)
-    for name, expected, bound in zip(metrics, zip(*want), bounds):
+    for name, expected, bound in zip(("er", "erv", "era"), zip(*want), bounds, strict=True):
         assert error(metrics[name], expected) <= bound, (name, method)
 
 

@@ -33,7 +33,8 @@ def test_examples_in_docstrings_run(module):
 def test_er_does_not_depend_on_the_order_of_the_states_and_erv_and_era_do():
     z = torch.randn(50, 12, generator=torch.Generator().manual_seed(0)).cumsum(0)
     index = reorder.orders(z, random=10)  # [16, 50]
-    er, erv, era = rank_metrics(z[index], torch.ones(index.shape, dtype=torch.bool), stride=4).values()
+    metrics = rank_metrics(z[index], torch.ones(index.shape, dtype=torch.bool), stride=4)
+    er, erv, era = (metrics[name] for name in ("er", "erv", "era"))
     assert torch.equal(index.sort(1).values, torch.arange(50).expand(16, 50))  # each order is a permutation
     torch.testing.assert_close(er, er[:1].expand_as(er), rtol=1e-9, atol=0)
     assert erv.unique().numel() == era.unique().numel() == 16
@@ -248,7 +249,7 @@ def test_float32_gram_matrix_is_worse_than_float64():
     assert (release.float32_rank(z.float() @ z.float().T) / exact - 1).abs() > 1e-3
     mask = torch.ones(1, 101, dtype=torch.bool)
     low, right = release.float32_metrics(z[None], mask, 10, window=101), rank_metrics(z[None], mask, 10)
-    for name in right:
+    for name in low:
         assert (low[name] / right[name] - 1).abs() > 1e-4
     assert (low["er"] / right["er"] - 1).abs() < 0.01  # yet the same quantity
 
