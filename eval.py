@@ -117,9 +117,9 @@ def sample_batch(policy, tokenizer, problems, prompts, protocol, stop_ids):
     seeds = []
     for record in asked:
         seeds.append(sample_seed(protocol.seed, record["source"], record["id"], record["sample"]))
-    longest, pad_id = protocol.max_new_tokens, tokenizer.pad_token_id
+    longest = protocol.max_new_tokens
     rollout = generate(
-        policy, fitting, seeds, longest, stop_ids, pad_id, protocol.temperature, protocol.top_p, keep_states=True
+        policy, fitting, seeds, longest, stop_ids, protocol.temperature, protocol.top_p, keep_states=True
     )
 
     # Grade them by the verifier that rewards in training; only here it may fall back to the last number.

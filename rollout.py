@@ -1,21 +1,16 @@
 """Sampling responses, and scoring them: the only file that calls the model.
 
-The idea. One forward pass gives everything that training needs of a token: the hidden state z_t (final layer, after the
-final norm) at the position that *predicts* token t. The LM head turns it into the log-prob of token t, and rank.py
-measures how many directions z_1..z_T explore. `generate` keeps both as it samples; `score` computes them anew for whole
-responses, and is the definition that the sampler is tested against.
+The idea. The hidden state z_t at the position *before* token t (final layer, after the final norm) predicts token t:
+the LM head turns it into the token's log-prob, and rank.py counts the directions that z_1..z_T explore. `generate` keeps
+both as it samples; `score` computes them anew for whole responses, and is what the sampler is tested against.
 
-A token is drawn by inverse CDF from one uniform number per (response, position), and those come from a generator of
-that response's own:
+    token = min{ v : p_1 + ... + p_v > u }       u: a number of the response's own generator, one for each position
 
-    token = min{ v : p_1 + ... + p_v > u },       u = u_position of the generator seeded by (seed, step, prompt, sample)
+so a response depends on its seed (seed, step, prompt, sample), and not on the rows beside it or the number of processes.
 
-so a response is a function of its seed, not of the rows beside it, the batch size or the number of processes (up to
-the rounding of the model itself).
-
-How it differs from `model.generate`. (1) Each prompt is read once and its cache repeated for its samples. (2) A row
-that has finished leaves the batch, so ragged lengths cost what their tokens cost. (3) `mask` marks what was sampled,
-the end token included; the pad token is never asked. Left out: beams, penalties, top-k, speculative decoding, paging.
+How it differs from `model.generate`. Each prompt is read once for all its samples; a response that has ended leaves the
+batch, so ragged lengths cost what their tokens cost; `mask` marks what was sampled, the end token included, whatever
+the pad token is. Left out: beams, penalties, top-k, speculative decoding, paging.
 
 Symbols: N prompts, B = N x samples responses, P longest prompt, T longest response, D hidden width, V vocabulary; a
 part of a batch has b rows.
@@ -119,7 +114,7 @@ class Rollout:
     attention: torch.Tensor  # [B, P + T] int64: 1 on prompt and sampled tokens
     mask: torch.Tensor  # [B, T] bool: what was sampled
     logprobs: torch.Tensor  # [B, T] float32: as the sampler saw them, at its temperature, 0 outside the mask
-    entropy: torch.Tensor  # [B, T] float32: of the distributions (before top_p) that the tokens were drawn from, nats
+    entropy: torch.Tensor  # [B, T] float32: of the model's distribution at each token (before top_p), nats
     finished: torch.Tensor  # [B] bool: ended with a stop token; the others were cut at max_new_tokens
     states: torch.Tensor | None = None  # [B, T, D]: what predicted each token, where it was asked for
     # What a training step adds, [B, T] each.
@@ -174,12 +169,11 @@ def nucleus(p, top_p):
 
 
 @torch.no_grad()
-def generate(policy, prompts, seeds, max_new_tokens, stop_ids, pad_id, temperature=1.0, top_p=1.0, keep_states=False):
+def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, top_p=1.0, keep_states=False):
     """Sample len(seeds) / len(prompts) responses to each prompt; a Rollout, with `states` if keep_states.
 
     prompts: N lists of token ids, none empty; seeds: B integers, in the order of the responses; stop_ids: token ids
-    that end a response; pad_id: what stands on padding, None or any other. A response that has not ended after
-    max_new_tokens is cut, and `finished` says so.
+    that end a response. A response that has not ended after max_new_tokens is cut, and `finished` says so.
     """
     N = len(prompts)
     B = len(seeds)
@@ -189,12 +183,9 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, pad_id, temperatu
         raise ValueError(f"max_new_tokens {max_new_tokens}: must be at least 1")
     device = next(policy.parameters()).device
     samples = B // N
-    vocabulary = policy.lm.get_input_embeddings().num_embeddings
-    if pad_id not in range(vocabulary):  # the masks say what counts: any id that the model can read will do
-        pad_id = 0
 
     # 1. Read each prompt once. What it leaves in the cache, and the logits of the first token, serve all its samples.
-    ids, attention = left_padded(prompts, pad_id, device)  # [N, P]
+    ids, attention = left_padded(prompts, device)  # [N, P]
     cache = new_cache(policy.lm)
     logits, state = policy(ids, attention, cache=cache)  # [N, V], [N, D]
 
@@ -202,13 +193,12 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, pad_id, temperatu
     repeat_rows(cache, N, samples)
     logits = logits.repeat_interleave(samples, 0)  # [B, V]
     state = state.repeat_interleave(samples, 0)  # [B, D]
-    r = Rollout(**empty_rows(ids, attention, samples, max_new_tokens, pad_id))
+    r = Rollout(**empty_rows(ids, attention, samples, max_new_tokens))
     if keep_states:
         r.states = state.new_zeros(B, max_new_tokens, state.shape[1])
 
-    # 3. Sample token by token. `rows` [b] are the responses that go on, by their numbers in 0..B-1; all tensors below
-    #    have a row for each of these, and none for a response that has ended. (The cache may keep those for a while:
-    #    `live` hides them.)
+    # 3. Sample token by token. `rows` [b] are the responses that go on, numbers in 0..B-1; every tensor of this loop has
+    #    a row for each of them. (`live` hides that the cache keeps those that have ended for a while.)
     u = uniforms(seeds, max_new_tokens).to(device)  # [B, max_new_tokens]
     stops = torch.tensor(sorted(stop_ids), device=device)
     live = LiveRows(policy, cache, B, device)

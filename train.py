@@ -102,14 +102,12 @@ def sample(s, batch):
     c = s.config
     prompts = [ids for _, _, ids in batch]
     seeds = [sample_seed(c.seed, s.step, number, j) for number, _, _ in batch for j in range(c.group)]
-    pad_id = s.tokenizer.pad_token_id
     parts = []
     with parallel.unsharded(s.policy):
         for some, own_seeds in in_batches(prompts, seeds, c.sample_batch):
-            part = generate(
-                s.policy, some, own_seeds, c.max_new_tokens, s.stop_ids, pad_id, c.temperature, keep_states=True
+            parts.append(
+                generate(s.policy, some, own_seeds, c.max_new_tokens, s.stop_ids, c.temperature, keep_states=True)
             )
-            parts.append(part)
     return joined_rollouts(parts)
 
 

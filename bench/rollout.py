@@ -36,7 +36,7 @@ def main():
 
     def ours(length, stops, repeat):
         seeds = [sample_seed(repeat, i, j) for i in range(args.prompts) for j in range(args.samples)]
-        return generate(policy, prompts, seeds, length, stops, eos).mask.sum().item()
+        return generate(policy, prompts, seeds, length, stops).mask.sum().item()
 
     def theirs(length, stops, repeat):
         torch.manual_seed(repeat)

@@ -23,6 +23,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import toy
+from engine import toy_model
 import train
 from engine.config import TrainConfig, complete_train
 from engine.data import load_training
@@ -36,7 +37,7 @@ from rollout import Policy
 def make_state(layers, width, vocabulary, new_tokens, **options):
     """A training State of a random Qwen2 on the toy's prompts, whose responses never end."""
     torch.manual_seed(0)
-    tokenizer = toy.make_tokenizer()
+    tokenizer = toy_model.make_tokenizer()
     heads = dict(num_attention_heads=width // 64, num_key_value_heads=max(1, width // 448))
     shape = Qwen2Config(
         vocab_size=vocabulary, hidden_size=width, intermediate_size=width * 4864 // 896, num_hidden_layers=layers,

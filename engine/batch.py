@@ -33,10 +33,13 @@ def uniforms(seeds, length):
     return torch.stack(rows)
 
 
-def left_padded(prompts, pad_id, device):
-    """(ids, attention), both [N, P] int64, of N lists of token ids: all end in the last column."""
+def left_padded(prompts, device):
+    """(ids, attention), both [N, P] int64, of N lists of token ids: all end in the last column.
+
+    Padding is token 0, which every model can read: attention says what counts.
+    """
     P = max(map(len, prompts))
-    ids = [[pad_id] * (P - len(prompt)) + prompt for prompt in prompts]
+    ids = [[0] * (P - len(prompt)) + prompt for prompt in prompts]
     attention = [[0] * (P - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     return torch.tensor(ids, device=device), torch.tensor(attention, device=device)
 
@@ -104,12 +107,12 @@ def micro_batches(rollout, max_tokens, rows=None):
         yield chosen, part(rollout, chosen, longest_prompt, longest_response)
 
 
-def empty_rows(ids, attention, samples, new_tokens, pad_id):
+def empty_rows(ids, attention, samples, new_tokens):
     """The fields of a Rollout of prompts ids [N, P], each `samples` times, with room for `new_tokens` tokens each."""
     ids = ids.repeat_interleave(samples, 0)  # [B, P]
     attention = attention.repeat_interleave(samples, 0)
     B = len(ids)
-    padding = torch.full((B, new_tokens), pad_id, device=ids.device)
+    padding = torch.zeros(B, new_tokens, dtype=torch.int64, device=ids.device)
     zeros = torch.zeros(B, new_tokens, device=ids.device)
     return {
         "ids": torch.cat([ids, padding], 1),

@@ -236,7 +236,7 @@ def cache_both_ways(policy):
     own = torch.cat([out.logits[:, -1] for out in alone])  # [2, V]
 
     # Read all but two tokens of each, repeat, read one more, drop and reorder rows, read the last.
-    ids, attention = left_padded(sequences, 0, device)  # [2, 8]
+    ids, attention = left_padded(sequences, device)  # [2, 8]
     cache = new_cache(policy.lm)
     policy(ids[:, :6], attention[:, :6], cache=cache)
     repeat_rows(cache, 2, 2)

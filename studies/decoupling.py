@@ -82,7 +82,7 @@ def measure(policy, tokenizer, problems, stops, c):
         batch = order[start : start + c.batch]  # B of them
         prompts = [ids for _, ids in batch]
         seeds = [sample_seed(c.seed, problem.source, problem.id) for problem, _ in batch]
-        rollout = generate(policy, prompts, seeds, c.max_new_tokens, stops, tokenizer.pad_token_id, c.temperature)
+        rollout = generate(policy, prompts, seeds, c.max_new_tokens, stops, c.temperature)
         logp, entropy, hidden = score(policy, rollout, c.temperature)  # [B, T] [B, T] [B, T, D]
         length = rollout.mask.sum(1)
         responses = list(zip(rollout.responses, rollout.mask))

@@ -149,7 +149,7 @@ def toy_batches(count, prompts=32):
         asked = batch_of(problems, step, prompts, 0)
         ids = [render(tokenizer, problem.question, "plain") for problem in asked]
         seeds = [sample_seed(0, step, place, j) for place in range(prompts) for j in range(GROUP)]
-        rollout = generate(policy, ids, seeds, toy.MAX_NEW_TOKENS, stops, tokenizer.pad_token_id, keep_states=True)
+        rollout = generate(policy, ids, seeds, toy.MAX_NEW_TOKENS, stops, keep_states=True)
         golds = [problem.answer for problem in asked for _ in range(GROUP)]
         right = [verify(text, gold) for text, gold in zip(rollout.texts(tokenizer), golds)]
         batches.append(Batch("toy", rollout.states, rollout.mask, torch.tensor(right).float(), toy.STRIDE))

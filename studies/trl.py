@@ -44,9 +44,10 @@ def make_model(folder, case, width, layers):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     import toy
+    from engine import toy_model
 
     torch.manual_seed(0)
-    tokenizer = toy.make_tokenizer()
+    tokenizer = toy_model.make_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers,
         num_attention_heads=4, max_position_embeddings=512, tie_word_embeddings=False, bos_token_id=None,

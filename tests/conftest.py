@@ -14,9 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: two threads mostly
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    import toy
+    from engine import toy_model
 
-    return toy.make_tokenizer()
+    return toy_model.make_tokenizer()
 
 
 @pytest.fixture
@@ -24,10 +24,10 @@ def policy(tokenizer):
     """A random model, sharpened so that some responses end by themselves and others do not."""
     import torch
 
-    import toy
+    from engine import toy_model
     from rollout import Policy
 
-    model = toy.make_model(tokenizer, seed=0).eval()
+    model = toy_model.make_model(tokenizer, seed=0).eval()
     with torch.no_grad():
         model.get_input_embeddings().weight.mul_(3)
     return Policy(model)

@@ -116,7 +116,7 @@ def prompts(tokenizer):
 def sample(policy, tokenizer, prompts, samples=4, length=24, stops=(8, 15), **other):
     """Two of 23 tokens end a response, so that lengths differ much."""
     seeds = [sample_seed(0, i, j) for i in range(len(prompts)) for j in range(samples)]
-    return generate(policy, prompts, seeds, length, set(stops), tokenizer.pad_token_id, **other)
+    return generate(policy, prompts, seeds, length, set(stops), **other)
 
 
 def test_log_probs_are_those_of_the_models_own_logits(policy, tokenizer, prompts):

@@ -72,7 +72,7 @@ def test_rollouts_joined_below_each_other_score_as_they_were_sampled(policy, tok
     sizes, parts = [], []
     for some, own in in_batches(prompts, seeds, 4):
         sizes.append((len(some), len(own)))
-        parts.append(generate(policy, some, own, 30, {tokenizer.eos_token_id}, None, keep_states=True))
+        parts.append(generate(policy, some, own, 30, {tokenizer.eos_token_id}, keep_states=True))
     assert sizes == [(2, 4), (1, 2)] and [len(s) for _, s in in_batches(prompts, seeds)] == [6]
     assert [len(p) for p, _ in in_batches(prompts, seeds, 1)] == [1, 1, 1]
     assert len({part.prompt_width for part in parts}) == 2

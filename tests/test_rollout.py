@@ -15,7 +15,7 @@ def prompts(tokenizer):
 
 def sample(policy, tokenizer, prompts, samples=4, length=40, **other):
     seeds = [sample_seed(0, i, j) for i in range(len(prompts)) for j in range(samples)]
-    return generate(policy, prompts, seeds, length, {tokenizer.eos_token_id}, tokenizer.pad_token_id, **other)
+    return generate(policy, prompts, seeds, length, {tokenizer.eos_token_id}, **other)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7, 1.5])
@@ -47,7 +47,7 @@ def test_a_response_does_not_depend_on_the_rows_beside_it(policy, tokenizer, pro
     together = sample(policy, tokenizer, prompts)
     for i, prompt in enumerate(prompts):
         seeds = [sample_seed(0, i, j) for j in (2, 1)]  # another order and another number of samples
-        alone = generate(policy, [prompt], seeds, 40, {tokenizer.eos_token_id}, tokenizer.pad_token_id)
+        alone = generate(policy, [prompt], seeds, 40, {tokenizer.eos_token_id})
         for row, j in zip(range(2), (2, 1)):
             assert (
                 alone.responses[row][alone.mask[row]].tolist()
@@ -70,7 +70,7 @@ def test_responses_that_end_with_their_first_token_leave_the_others_as_they_are(
     whole = sample(policy, tokenizer, prompts)
     first = whole.responses[:, 0].mode().values.item()  # ends several responses at once, before the others go on
     seeds = [sample_seed(0, i, j) for i in range(len(prompts)) for j in range(4)]
-    r = generate(policy, prompts, seeds, 40, {tokenizer.eos_token_id, first}, tokenizer.pad_token_id)
+    r = generate(policy, prompts, seeds, 40, {tokenizer.eos_token_id, first})
     assert (r.mask.sum(1) == 1).sum() > 2 and (r.mask.sum(1) > 1).any()
     for row in range(len(seeds)):
         n = int(r.mask[row].sum())
@@ -165,9 +165,9 @@ def test_a_model_that_changes_its_logits_in_an_unknown_way_is_refused(policy):
 
 def test_bad_input_is_refused(policy):
     with pytest.raises(ValueError, match="prompts"):
-        generate(policy, [[1], []], [0, 1], 5, {0}, 0)
+        generate(policy, [[1], []], [0, 1], 5, {0})
     with pytest.raises(ValueError, match="max_new_tokens"):
-        generate(policy, [[1]], [0], 0, {0}, 0)
+        generate(policy, [[1]], [0], 0, {0})
 
 
 def test_the_states_of_any_layer_can_be_looked_at_and_log_probs_do_not_change(policy, tokenizer, prompts):

@@ -4,6 +4,7 @@ import re
 import pytest
 
 import toy
+from engine import toy_model
 from verifier import verify
 
 
@@ -56,7 +57,7 @@ def test_the_worked_example_of_the_docstring():
 def test_the_tokenizer_survives_saving_and_auto_loading(tokenizer, tmp_path):
     from transformers import AutoTokenizer
 
-    toy.make_model(tokenizer, 0).save_pretrained(tmp_path)  # AutoTokenizer looks at the model type, too
+    toy_model.make_model(tokenizer, 0).save_pretrained(tmp_path)  # AutoTokenizer looks at the model type, too
     tokenizer.save_pretrained(tmp_path)
     for again in (AutoTokenizer.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(toy.BASE)):
         text = "(7*5)-3=?7*5=35\n\\boxed{32}"
@@ -86,5 +87,5 @@ def test_the_shipped_base_has_something_to_learn_and_a_way_to_find_it(tokenizer)
 
 
 def test_warm_up_learns(tokenizer):
-    losses = list(toy.warm_up(toy.make_model(tokenizer, 0), tokenizer, steps=30, keep=1.0, seed=0, batch=16))
+    losses = list(toy_model.warm_up(toy_model.make_model(tokenizer, 0), tokenizer, steps=30, keep=1.0, seed=0, batch=16))
     assert len(losses) == 30 and sum(losses[-5:]) < 0.8 * sum(losses[:5])

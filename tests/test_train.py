@@ -138,7 +138,7 @@ def test_the_loss_counts_tokens_over_the_whole_update(state):
     # With old = new log-probs the loss is - sum_it A_i / tokens, whatever the micro-batches are.
     s = state("--micro_tokens", "200", "--mini_batches", "1")
     batch = batch_of(s.problems, 0, 8, 0)
-    r = generate(s.policy, [p for _, p in batch], [sample_seed(i) for i in range(32)], 60, s.stop_ids, 0)
+    r = generate(s.policy, [p for _, p in batch], [sample_seed(i) for i in range(32)], 60, s.stop_ids)
     A = torch.linspace(-1, 2, 32)
     r.advantages, r.old_logprobs = A[:, None].expand(r.mask.shape), score(s.policy, r)[0]
     done = update(s, r)
