@@ -11,6 +11,9 @@ from bench import kill_run
 from bench.kill_run import OPTIONS, ROOT, TORCHRUN, alive, contents, kill_and_resume, processes_of
 
 
+pytestmark = pytest.mark.slow
+
+
 def start(processes, out, *options, program=(ROOT / "train.py",)):
     command = [sys.executable, *([*TORCHRUN, str(processes)] if processes > 1 else []), *map(str, program), *OPTIONS]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
