@@ -9,7 +9,7 @@ update, l_it^ref under a frozen reference; H_it is the entropy of the distributi
     A_i  = (R_i - mean_group R) / (std_group R + 1e-6)                  std over G - 1; Shao et al., arXiv:2402.03300
     r_it = exp(l_it - l_it^old)                                         how much likelier the token has become
     J_it = min( r_it A_i, clip(r_it, 1 - eps_low, 1 + eps_high) A_i )   clip-higher: DAPO, arXiv:2503.14476
-    K_it = exp(l_it^ref - l_it) - (l_it^ref - l_it) - 1                 "k3": unbiased for KL(now || ref), never < 0
+    K_it = exp(l_it^ref - l_it) - (l_it^ref - l_it) - 1                 "k3": an estimate of KL(now || ref), >= 0
     loss = sum_it w_it ( - J_it + c_KL K_it - c_H H_it )                w_it: see token_weights
 
 How it differs from the textbook. (1) The loss is divided by the tokens of the whole optimizer update, over all its
@@ -116,7 +116,7 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     too_low = (ratio < 1 - clip_low) & (A < 0)
     clipped = too_high | too_low  # J of these has no gradient
     stats = {"clip_fraction": (weights * clipped).sum()}
-    stats["kl"] = (weights * k3(-log_ratio)).sum()  # to the policy before the update
+    stats["kl"] = (weights * k3(-log_ratio)).sum()  # to the policy before; its own tokens, so to second order only
 
     # Two optional terms: stay near the reference; stay uncertain.
     if kl_coef:

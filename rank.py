@@ -6,7 +6,7 @@ Roy & Vetterli, EUSIPCO 2007 (ER); arXiv:2509.23808, section 3. For Z [n, D], ce
 
     S = sum_k sigma_k     p_k = sigma_k / S     ER(Z) = exp(-sum_k p_k ln p_k)     1 <= ER <= max(1, min(n - 1, D))
 
-Prefix j of a response holds its first j s + 1 states (s: the stride), and K prefixes fit (right: an example, K = 3):
+Prefix j holds the first j s + 1 states: j strides of s, and one because centring takes one rank away. K prefixes fit.
 
     m_j     = ER(z_1..z_{j s + 1})           j = 1..K                                              2, 4, 6
     delta_j = m_j - mean(m_1..m_{j-1})       j = 2..K    how far the rank is above its own past       2, 3
@@ -19,8 +19,8 @@ evenly over 12 directions, however many more they touch faintly.
 Why rows are centred. An offset that all states share is no direction that the response explores, yet it would be by
 far the largest sigma and hide the others. So ER is the rank of the cloud of states around its mean.
 
-Differs from the paper's release: spectra are float64 (a float32 Gram matrix has a noise floor of 3e-4 sigma_max, which
-ER counts as rank), undefined is NaN instead of 0, and ERV and ERA see more than the last 512 states (`window`).
+Differs from the paper's release: spectra are float64 (rounding of float32 counts as rank), and what is undefined is NaN
+instead of 0.
 """
 
 import warnings
@@ -70,7 +70,7 @@ def prefix_ranks(z, stride):
 
 
 def rank_changes(m):
-    """delta_2..delta_K from the prefix ranks m [..., K]: [..., K - 1]. Beyond a response's last prefix both are NaN."""
+    """delta_2..delta_K of prefix ranks m [..., K]: [..., K - 1]. Beyond a response's last prefix m, delta are NaN."""
     K = m.shape[-1]
     j = torch.arange(1, K + 1, device=m.device)
     mean = m.cumsum(-1) / j  # [..., K]: of m_1..m_j

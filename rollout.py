@@ -1,12 +1,12 @@
 """Sampling responses, and scoring them: the only file that calls the model.
 
 The idea. The hidden state z_t at the position *before* token t (final layer, after the final norm) predicts token t:
-the LM head turns it into the token's log-prob, and rank.py counts the directions that z_1..z_T explore. `generate` keeps
-both as it samples; `score` computes them anew for whole responses, and is what the sampler is tested against.
+the LM head turns it into the token's log-prob, and rank.py counts the directions that z_1..z_T explore. `generate`
+keeps both as it samples; `score` computes them anew for whole responses: the sampler is tested against it.
 
     token = min{ v : p_1 + ... + p_v > u }       u: a number of the response's own generator, one for each position
 
-so a response depends on its seed (seed, step, prompt, sample), and not on the rows beside it or the number of processes.
+so a response depends on its seed (seed, step, prompt, sample), not on the rows beside it or the number of processes.
 
 How it differs from `model.generate`. Each prompt is read once for all its samples; a response that has ended leaves the
 batch, so ragged lengths cost what their tokens cost; `mask` marks what was sampled, the end token included, whatever
@@ -197,8 +197,8 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
     if keep_states:
         r.states = state.new_zeros(B, max_new_tokens, state.shape[1])
 
-    # 3. Sample token by token. `rows` [b] are the responses that go on, numbers in 0..B-1; every tensor of this loop has
-    #    a row for each of them. (`live` hides that the cache keeps those that have ended for a while.)
+    # 3. Sample token by token. `rows` [b] are the responses that go on, as numbers in 0..B-1; logits, state, token and so
+    #    on have a row for each of them. With three responses of which number 1 ends, rows are 0 1 2, then 0 2.
     u = uniforms(seeds, max_new_tokens).to(device)  # [B, max_new_tokens]
     stops = torch.tensor(sorted(stop_ids), device=device)
     live = LiveRows(policy, cache, B, device)
@@ -211,9 +211,8 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
         r.finished[rows[ended]] = True
         if ended.all() or t + 1 == max_new_tokens:
             break
-        live.drop(ended)
         length = r.prompt_width + t + 1
-        logits, state = live.next_token(token[~ended], r.attention[:, :length])
+        logits, state = live.next_token(token, ended, r.attention[:, :length])  # fewer rows, where some have ended
     return shortened(r, t + 1)  # without the room that no response has used
 
 

@@ -115,12 +115,13 @@ def other_logprobs(s, rollout):
     """Log-probs [B, T] before the update and under the frozen reference, each None where it is not needed.
 
     The sampler's own will not do: it computes in another order, and on a GPU in bfloat16, so that a policy that has not
-    moved would have ratios other than 1.
+    moved would have ratios other than 1. With a single update per rollout the policy never moves before it is compared:
+    all ratios are 1, nothing is clipped, and loss_of takes its own log-probs as the old ones.
     """
     c = s.config
     old = reference = None
     with parallel.unsharded(s.policy, s.reference):
-        if c.mini_batches > 1:  # a single update computes them itself, in its own forward (loss_of)
+        if c.mini_batches > 1:
             old = score_logprobs(s.policy, rollout, c.temperature, c.micro_tokens)
         if s.reference:
             reference = score_logprobs(s.reference, rollout, c.temperature, c.micro_tokens)
@@ -149,8 +150,9 @@ def update(s, rollout):
     s.optimizer.param_groups[0]["lr"] = lr
 
     updates = []
-    for mini_batch in rollout.rows().chunk(c.mini_batches):  # the rows of whole groups
-        # The gradient of the loss over the tokens of all processes, in as many pieces as the memory asks for.
+    # step_batch has put the prompts of the first mini-batch first, and so on, each with its whole group.
+    for mini_batch in rollout.rows().chunk(c.mini_batches):
+        # backward() of the loss over the tokens of all processes, in as many pieces as the memory asks for.
         totals = accumulate(s, rollout, mini_batch, loss_of)
         totals["grad_norm"] = clip_gradient(s.policy, c.max_grad_norm)
         runs.refuse_non_finite(s.step + 1, totals["loss"], totals["grad_norm"])
@@ -172,7 +174,7 @@ def loss_of(s, part, weights):
         part.ids, part.attention, part.responses, temperature=c.temperature, entropy=with_entropy
     )
     old = part.old_logprobs
-    if old is None:  # the only update of this rollout: the policy has not moved yet
+    if old is None:  # the only update of this rollout, see other_logprobs
         old = logp.detach()
     return policy_loss(
         logp, old, part.advantages, weights,

@@ -107,10 +107,14 @@ class LiveRows:
             self.in_cache = self.in_cache[self.places]
             self.places = torch.arange(len(self.places), device=self.places.device)
 
-    def next_token(self, token, attention):
-        """Policy.next_token of the rows that go on, which have just drawn token [b]; attention [B, L] of all rows."""
+    def next_token(self, token, ended, attention):
+        """Drop the rows that have ended [b] bool with their token [b], and ask for the next token of the others.
+
+        (logits, state) as of Policy.next_token, for the rows that go on; attention [B, L] of all rows there ever were.
+        """
+        self.drop(ended)
         ids = torch.zeros_like(self.in_cache)
-        ids[self.places] = token
+        ids[self.places] = token[~ended]
         logits, state = self.policy(ids[:, None], attention[self.in_cache], cache=self.cache)
         if len(self.places) < len(self.in_cache):
             logits, state = logits[self.places], state[self.places]
