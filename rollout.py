@@ -197,8 +197,8 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
     if keep_states:
         r.states = state.new_zeros(B, max_new_tokens, state.shape[1])
 
-    # 3. Sample token by token. `rows` [b] are the responses that go on, as numbers in 0..B-1; logits, state, token and so
-    #    on have a row for each of them. With three responses of which number 1 ends, rows are 0 1 2, then 0 2.
+    # 3. Sample token by token. `rows` [b] are the responses that go on, as numbers in 0..B-1; logits, state, token and
+    #    so on have a row for each of them. With three responses of which number 1 ends, rows are 0 1 2, then 0 2.
     u = uniforms(seeds, max_new_tokens).to(device)  # [B, max_new_tokens]
     stops = torch.tensor(sorted(stop_ids), device=device)
     live = LiveRows(policy, cache, B, device)

@@ -9,16 +9,14 @@ In RLVR the verifier is the reward: a false positive is a lesson in cheating, a 
     >>> verify(r"It is \boxed{17} or \boxed{18}.", "17")
     False
 
-1. Extract. A response holds candidates, each with a strength and a place: what is boxed or called the final answer is
-   stronger than "the answer is", and that than a long sentence. Of the strongest the last one wins. A remark about the
-   answer ("this answer is correct") is no candidate, and nothing in <think>..</think> is.
+1. Extract. A response holds candidates: what is boxed or called the final answer is stronger than "the answer is", and
+   that than a long sentence. Of the strongest the last wins. A remark ("this answer is correct") is no candidate.
 2. Read both sides (engine/latex.py: text -> tree), without what is only a label: $, "the answer is", a unit, a name.
 3. Compare kind by kind, by RULES at the end (engine/values.py: numbers of a tree, equality of trees).
 
     accepted as equal                                       refused
     ------------------------------------------------------  -----------------------------------------------------------
-    exact values: 6/4, 1\frac12, 1.5; \sqrt8, 2\sqrt2;      near misses, however near: 12345, 12346; 0.333 for 1/3
-      3e8, 3\times10^8; 2^{10}, 1024; i(2-i), 1+2i
+    exact values: 1\frac12, 1.5; \sqrt8, 2\sqrt2; 9, 3^2    near misses, however near: 12345, 12346; 0.333 for 1/3
     rounding, where the gold is a decimal, to the gold's    coarser rounding: 0.3 for 0.33; 0 for 1.6e-19; rounding of
       last digit: 1/3 or 0.333 for 0.33; 12 digits or         a gold such as 0.5 (one digit), 2.0, \frac13, \sqrt2
       more, right to the last: 0.0833333333333333 for 1/12
@@ -30,28 +28,27 @@ In RLVR the verifier is the reward: a false positive is a lesson in cheating, a 
     lists and sets in any order; 1\pm2 for 3,-1; for 1, 2   one of them, one more; a list of guesses for one value;
       x=1, y=2 and y=2, x=1; for (1,2), too                   2, 1 for x=1, y=2
     tuples in order; vectors, and matrices as [[..], [..]]  (1,2) for (2,1), for [1,2], for \{1,2\}
-    (3,\infty), x>3, 3<x, \{x \mid x>3\}; unions            x>=3, x<3, y>3 for x>3; x for |x| and for \sqrt{x^2}
-    5 for x=5, and the reverse; 2x+y=3 for y=3-2x           5=6; x=x; y=5 for x=5; x+1=6 for 6; 5 for a line x+y=5
-    x(x+1) for x^2+x: equal wherever both are defined;      other letters: 2k for 2n, x for 5; k \in N for k \in Z
-      a last k \in Z may be left out
-    1:2, 2:4, 1/2; 3:30 for 3:30 pm                         3:30 am for 3:30 pm
+    (3,\infty), x>3, 3<x, \{x \mid x>3\}; unions; |x|<1;    x>=3, x<3, y>3 for x>3; x for |x| and for \sqrt{x^2}
+      x>1 and x<3 for (1,3); 2x+2y>6 for x+y>3              x>1 or x<3 for (1,3)
+    5 for x=5, and the reverse; a+b=5 for 5; 2x+y=3 for     5=6; x=x; y=5 for x=5; x+1=6 for 6; 5 for a line x+y=5
+      y=3-2x; P(2,-3) for (2,-3)                            Q(2,-3) for P(2,-3)
+    x(x+1) for x^2+x; 2k for 2k, k \in Z                    other letters: 2k for 2n, x for 5; k \in N for k \in Z
+    1:2, 2:4, 1/2; 2:4:6 for 1:2:3; 3:30 for 3:30 pm;       3:30 am for 3:30 pm; 5 for 5 am; 101_2 for 101;
+      101 for 101_2; 1 for 1 \pmod 3                          5 \pmod 3 for 5
     words, whatever case, article or \text: "The East"      words with anything more or less: "not east", "Team" for
     a gold that cannot be parsed: the same text               "Team A"; anything for an empty gold; an empty answer
 
-Not known, so that such a gold is only its own text: sums, integrals, limits, floors; products of matrices; digits in a
-base; 0.\overline{3}; 100 cm for 1 m; a+b=5 for 5; |x| < 1 as an interval, unions that could be joined; 4 \pmod 3 as
-1 \pmod 3; 1:2:3 as 2:4:6; "one hundred"; ]a, b[. To add a bracket, a sign, a macro, a unit or a spelling, add it to its
-table in engine/latex.py; for a new kind of Node, add a rule to RULES.
-
-What a model prints is data: nothing is executed, and no computer algebra runs. The cost is bounded by the length of the
-text (TAIL, MARKS, LIMIT, and the bounds of the two modules), so no timeout is needed, and threads are safe. Anything a
-model can print is input, not an error: the answer is False.
+Not known, so that such a gold is only its own text: sums, integrals, limits; products of matrices; 100 cm for 1 m; 2x>6
+for (3,\infty); unions that could be joined; 4 \pmod 3 as 1 \pmod 3; 0.\overline{142857}; ]a, b[. A new bracket, macro
+or unit goes into its table in engine/latex.py, a new Node into RULES. What a model prints is data: nothing is run, and
+what cannot be read is False. The cost is bounded by the length of the text, without timeouts; threads are safe.
 """
 
 import re
 
-from engine.latex import DEGREE, FORMAL, LIMIT, MACROS, NO_UNIT, choice, find_boxes, has, in_radians, is_words, read
-from engine.values import OutOfWork, Values, answers, relations
+from engine.latex import (
+    DEGREE, FORMAL, FUNCTIONS, GREEK, LIMIT, bare, choice, find_boxes, has, in_radians, is_words, read)  # fmt: skip
+from engine.values import OutOfWork, Values, answers, magnitude, relations, size
 
 MARKS = 100  # of "the answer is" that are considered, the last ones
 TAIL = 200_000  # characters of a response that are searched, from its end: longer than any model answers
@@ -63,43 +60,50 @@ THOUGHT = re.compile(rf"<{TAG}.*?(?:</{TAG}|\Z)", re.I | re.S)
 SPECIAL = re.compile(r"<[|｜][^<>|｜]{1,40}[|｜]>|</?s>")  # <|im_end|>
 # What announces an answer: "the answer is", "Answer:", 答案是; `final` is what claims to be the last word.
 MARK = re.compile(
-    r"(?P<final><answer>|####|最终答案(?:应该?)?\s*(?:[是为:：]|等于)"
-    r"|(?<![A-Za-z])final\s+ans(?:wer)?[\s*_}]*(?:is\b|equals\b|[:：=]|\n|(?=\$|\\[\[(]))[:：]?)"
-    r"|(?<![A-Za-z])ans(?:wer)?[\s*_}]*(?:(?:to|for|of)\s[^.\n]{1,60}?\s)?"
-    r"(?:(?:must |should |would )be\b|is\b|equals\b|[:：=])"
+    r"(?P<final><(?:final_)?answer>|####|最[终后]答案(?:应[该当]?|就|即)?\s*(?:[是为:：]|等于)"
+    r"|(?<![A-Za-z])final\s+ans(?:wer)?[\s*_}]*(?:is\b|equals\b|[-=]+>|[:：=→—]|\n|(?=\$|\\[\[(]))[:：]?)"
+    r"|(?<![A-Za-z])ans(?:wers?)?[\s*_}]*(?:(?:to|for|of)\s[^.\n]{1,60}?\s)?"
+    r"(?:(?:must |should |would |(?:comes|turns) out to )be\b|is\b|are\b|equals\b|[-=]+>|[:：=→])"
     r"|(?-i:(?<![A-Za-z])(?:Answer|ANSWER))[\s*_}]*(?=\$|\\[\[(])|(?:\*\*|#\s*)answer[*_:\s]*\n"
-    r"|correct (?:option|choice)[\s*_]*(?:is\b|:)|choose(?: option)?(?=\s+[(*]*[A-J]\b)"
-    r"|(?:hence|thus|so|therefore),?\s+(?:option\s+)?(?=\(?[A-J]\)?\sis\s(?:the\s)?(?:correct|answer))"
-    r"|答案[】\]]|答案(?:应该?|就|则|便)?\s*(?:[是为:：]|等于)|正确(?:的)?选项[是为:：]|(?:答案|故|因此|所以|应)选择?"
+    r"|(?:correct|best) (?:option|choice|letter)[\s*_]*(?:is\b|:)|choose(?: option)?(?=\s+[(*]*[A-J]\b)"
+    r"|(?:(?:hence|thus|so|therefore),?\s+(?:option\s+)?|(?<![a-z])option\s+)"
+    r"(?=\(?[A-J]\)?\sis\s(?:the\s)?(?:correct|answer))"
+    r"|答案[】\]]|(?=(?<![A-Z])[A-J]\s?项正确)|答案(?:应[该当]?|就|则|便|即)?\s*(?:[是为:：]|等于)|正确(?:的)?选项[是为:：]|(?:答案|故|因此|所以|应)选择?"
     r"|(?<!不)选择?(?=[\s:：*(]*[A-J])|(?<![解回问])答[:：]", re.I)  # fmt: skip
 FILLER = re.compile(  # between the mark and the answer
-    r"[\s*_:：,}]*(?:(?:therefore|thus|simply|just|indeed|equal to|approximately|exactly|precisely|clearly|then|option"
+    r"[\s*_:：,}]*(?:(?:therefore|thus|simply|just|indeed|equal to|given by|found to be|that (?=there|the )"
+    r"|approximately|exactly|precisely|clearly|then|option"
     r"|choice)(?![A-Za-z])[\s:,*]*)*", re.I)  # fmt: skip
 # What is said about an answer instead of giving it, and long sentences, which give one only if nothing else does.
 REMARK = re.compile(
     r"(?:also |always |actually |definitely |indeed )?(?:(?:in)?correct|right|wrong|final|verified|confirmed|unique"
     r"|reasonable|consistent|(?:in)?valid|the (?:one|same|only|correct|right|final)|in|within|inside|not|based|boxed"
     r"|as (?:follows|above|required|shown|below|expected)|clear|shown|what|that|found|derived|expected|obvious|complete"
-    r"|obtained|enclosed|put|accurate|ready|here|below|above|supported|checked|now|provided|written|stated)(?![A-Za-z])"
-    r"|正确|错|唯一|对的|合理|最终|成立|符合", re.I)  # fmt: skip
+    r"|obtained|enclosed|put|accurate|ready|here|below|above|supported|checked|now|provided|written|stated|reached"
+    r"|thus an?|too|an? [a-z]+ of)(?![A-Za-z])"
+    r"|正确|错|唯一|对的|合理|最终|成立|符合|经", re.I)  # fmt: skip
 PROSE = re.compile(r"(?:(?:an?|the)\s[A-Za-z\s'-]+|[A-Za-z]+(?:[\s'-]+[A-Za-z]+){3,})[^0-9\\$^=]*")
 DISPLAY = re.compile(r"\s*(?:\\\[(.*?)\\\]|\$\$(.*?)\$\$)", re.S)  # \[ 5 \]
 LIST_MARK = re.compile(r"\s*(?:[-*•+]|\d{1,2}[.)])\s+(?=\S)")  # the 1. of "1. 45" is no answer
 OPTIONS = re.compile(r"(?<![A-Za-z])[A-J](?=[.:、]\s)")  # of "A. 5 B. 6"
 # Where the answer stops and the sentence goes on; `aside` only behind a value, since words may go on so.
 CLAUSE_END = re.compile(
-    r"[.。](?:\s|$)|。|[!?！？;；](?=\s|$)|,?\s(?:which|because|since|so|where|who)\s|,\s(?:not|as|or about)\s|</answer>"
-    r"|\sis\s(?:the\s)?(?:correct|answer)|[，,](?:因为|所以|其中|经)|\*\*(?:\s|$)"
-    r"|\s\((?:(?!or\b|not\b|and\b|but\b)[a-z]{2,}\b|i\.e\.)"
+    r"[.。](?:\s|$)|。|[!?！？;；](?=\s|$)|,?\s(?:which|because|since|so|where|who)\s|,\s(?:not|as|or about)\s"
+    r"|</(?:final_)?answer>|\sis\s(?:the\s)?(?:correct|answer)|[，,](?:因为|所以|其中|经)|\*\*(?:\s|$)"
+    r"|\s[(\[](?:(?!or\b|not\b|and\b|but\b)[a-z]{2,}\b|i\.e\.)"
     r"|(?P<aside>,\s+(?!(?:or|and|sin|cos|tan|cot|sec|csc|log|ln|sqrt|pi|arc\w+)\b)[a-z]{2,}"
     r"|,\s+(?:and\s+[a-z]{2,}|I\s|i\.e)|\s(?:as|and (?:this|we|that|so|it|the))\s"
-    r"|\s[-–—]+\s+(?=[A-Za-z]{2})|\s*—\s*(?=[a-z]{2}))", re.I)  # fmt: skip
+    r"|\s:\)|\s[-–—]+\s+(?=[A-Za-z]{2})|\s*—\s*(?=[a-z]{2}))", re.I)  # fmt: skip
 VALUE = re.compile(r"[0-9]|\\[a-zA-Z]|\A[\s(*]*[A-J][\s)*.:]*\Z")
 SAID = re.compile(  # The total is 12; Volume: 12; \text{the minimum is } 5; \text{Center } (3,5)
-    r"(?:\\text\s*\{\s*)?(?=[A-Za-z ]*[a-z]{3})([A-Za-z]{2}[A-Za-z, ]{1,60}?)\s*"
-    r"(?:(?:[:：=]|\b(?:is|are|equals|be|get)\b)[\s}*]*(?=.*(?:[0-9]|\\(?:pi|sqrt|infty|emptyset)))"
+    r"(?:\\text\s*\{\s*)?(?=It\s|[A-Za-z ]*[a-z]{3})([A-Za-z]{2}[A-Za-z, $]{1,60}?)\s*"
+    r"(?:(?:[:：=]|\b(?:is|are|equals|be|get|has|have|needs?|pays|costs)\b(?: equal to)?)[\s}*]*"
+    r"(?=.*(?:[0-9]|\\(?:pi|sqrt|infty|emptyset)))"
     r"|(?<=point|enter|ertex|focus)\s*\}?(?=\s*\())", re.S)  # fmt: skip
-EDGES = ' *_`"“”.:：!！?？;；,，。~✓✔✅'
+# "not five: 5" does not say 5, and alpha = 5 keeps its name.
+NOT_SAID = {*GREEK, *FUNCTIONS, *"not nor neither never no without if unless than except wrong incorrect root".split()}
+SENTENCES, STATED, FINAL = range(3)  # strengths: a candidate is (strength, place in the response, answer)
+EDGES = ' *_`"“”.:：!！?？;；,，。~✓✔✅∎□'
 JOINT = re.compile(  # between two boxes that make one answer: a comma, `and`, x =, the label of the next part
     r"(?:[\s,，、;；.$&{}]|\\(?:text|q?quad|[,; ()\[\]]))*(and|or|和|或|及)?(?:[\s}$]|\\(?:q?quad|[,; (\[]))*"
     r"((?:\*{0,2}[(（](?:[1-9a-e]|i{1,3}|iv)[)）]\*{0,2}|part [1-9a-e]:?|第[一二三四]空[:：])"
@@ -115,10 +119,6 @@ LAST = re.compile(  # a formula, a matrix or a number
     r"|\\begin\{([pbv]?matrix)\}.{1,500}?\\end\{\1\}|-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?", re.A | re.S)  # fmt: skip
 
 
-# A candidate is (strength, place in the response, answer), so that max() is the last of the strongest.
-SENTENCES, STATED, FINAL = range(3)  # strengths
-
-
 def extract_answer(text, last_number=False, thinking=False):
     r"""The answer that a response gives, or None.
 
@@ -132,18 +132,15 @@ def extract_answer(text, last_number=False, thinking=False):
     """
     if not isinstance(text, str):
         return None
-    text = SPECIAL.sub("\n", outside_thoughts(text, thinking)[-TAIL:])  # a special token ends a line
+    # Without </think> all after <think> is hidden, and without <think> all before </think>.
+    text = THOUGHT.sub("", "<think>" + text if thinking else text)
+    text = re.split(f"</{TAG}", text, flags=re.I)[-1]
+    text = SPECIAL.sub("\n", text[-TAIL:])  # a special token ends a line
     candidates = boxed(text) + stated(text)
     if candidates:
         return max(candidates)[-1]  # the strongest, and of these the last
     last = [found[0] for found in LAST.finditer(text[-TAIL // 10 :])] if last_number else []
     return last[-1].rstrip(",") if last else None
-
-
-def outside_thoughts(text, thinking):
-    """What is not inside <think>..</think>. Without </think> all the rest is hidden, without <think> all before."""
-    text = THOUGHT.sub("", "<think>" + text if thinking else text)
-    return re.split(f"</{TAG}", text, flags=re.I)[-1]
 
 
 def boxed(text):
@@ -208,6 +205,10 @@ def clause(text, new_line):
 
 
 # 2. Read.
+INSIDE = r"\{((?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*)\}"
+WRAPPED = re.compile(
+    rf"\$\$([^$]*)\$\$|\$([^$]*)(?<!\\)\$|\"([^\"]*)\"|'([^']*)'|`([^`]*)`|\\(?:text|boxed|fbox)\s*{INSIDE}", re.S
+)
 EQUATED = re.compile(r"(?<![A-Za-z])[A-J]\s*=\s*[A-J](?![A-Za-z])")  # A = B
 INTEGER = re.compile(r"-?[0-9]{1,1000}")
 
@@ -248,19 +249,13 @@ def is_equiv(prediction, gold):
         return False
 
 
-INSIDE = r"\{((?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*)\}"
-WRAPPED = re.compile(
-    rf"\$\$([^$]*)\$\$|\$([^$]*)(?<!\\)\$|\"([^\"]*)\"|'([^']*)'|`([^`]*)`|\\(?:text|boxed|fbox)\s*{INSIDE}", re.S
-)
-
-
 def unlabelled(text):
     """Without "the answer is", "Total:" and the like."""
     said = SAID.match(text)
     mark = MARK.match(text, re.match(r"(?:\\text\s*\{)?\s*(?:the\s+)?", text, re.I).end())
     if mark and mark.end() < len(text):
         return text[FILLER.match(text, mark.end()).end() :]
-    if said and not any(word in NO_UNIT or word in MACROS for word in said[1].lower().split()):
+    if said and not any(word in NOT_SAID for word in said[1].lower().split()):
         return text[said.end() :]
     return text
 
@@ -279,44 +274,48 @@ def equal(p, g, values):
     for kinds, rule in RULES:
         if p.kind in kinds or g.kind in kinds:
             return rule(p, g, values)
-    return values.same(p, g)
+    return answers(p, g, values)
 
 
 def same_words(p, g, values):
-    """Words of each item, in any order of the items; without case and articles. Of a formula, the same signs."""
-    return p.kind == g.kind and not FORMAL.search(p.value + g.value) and words(p.value) == words(g.value)
-
-
-def words(text):
-    items = re.split(r"[,;，；]|\band\b", re.sub(r"\b(?:an?|the)\s+(?=\w)", "", text.lower()))
-    return sorted(filter(None, (re.findall(r"\w+|[^\w\s.]", item) for item in items)))
+    """The same words, without case and articles; items in any order. Of a formula, the same signs."""
+    sides = []
+    for node in (p, g):
+        if node.kind != "text" or FORMAL.search(node.value):
+            return False
+        text = re.sub(r"\b(?:an?|the)\s+(?=\w)", "", node.value.lower())
+        items = [re.findall(r"\w+|[^\w\s.]", item) for item in re.split(r"[,;，；]|\band\b", text)]
+        sides.append(sorted(filter(None, items)))
+    return sides[0] == sides[1]
 
 
 # Labels: one may be missing on one side, but not differ.
-def without(label, node):
-    return node.items[0] if node.kind == label else node
-
-
 def labels(p, g, values):
     r"""A unit and a last `k \in Z`. 30° is \pi/6, if only one side is written with \pi."""
     label = p.kind if p.kind in ("unit", "where") else g.kind
+    if p.value in ("am", "pm") and g.kind == "number" or g.value in ("am", "pm") and p.kind == "number":
+        return False  # 5 is no 5 am
+    if p.kind == "unit" != g.kind and p.value.startswith("radi"):  # 101_2 for 101
+        return False
     if p.kind == g.kind:
         return p.value == g.value and equal(p.items[0], g.items[0], values)
     if DEGREE in (p.value, g.value) and has(p, "symbol", r"\pi") != has(g, "symbol", r"\pi"):
         return equal(in_radians(p), in_radians(g), values)
-    return equal(without(label, p), without(label, g), values)
+    return equal(bare(p, label), bare(g, label), values)
 
 
 def percents(p, g, values):
     """50% is 50% or 50 or 0.5, whichever side says %. But 0.5% is not meant by a gold 0.5."""
-    bare_p, bare_g = without("percent", p), without("percent", g)
+    bare_p, bare_g = bare(p, "percent"), bare(g, "percent")
     if p.kind == g.kind:
         return equal(bare_p, bare_g, values)
     if "unit" in (p.kind, g.kind):
         return False
     if g.kind == "percent":
         return equal(p, bare_g, values) or values.same(p, g)
-    return values.same(p, g) or g.kind == "number" and g.value[0] > 1 and equal(bare_p, g, values)
+    value = values.value(g)
+    above_one = value not in (None, 1) and magnitude(size(value)) > 0
+    return values.same(p, g) or above_one and equal(bare_p, g, values)
 
 
 # The first rule one of whose kinds is that of either side decides; expressions, the rest, are compared by value.

@@ -14,20 +14,19 @@ r"""Text -> tree: an answer in LaTeX, in Unicode or in plain words becomes a Nod
     power, factorial            operands             of a factorial: 1 for n!, 2 for n!!
     call                        argument, (base)     name of the function; of a product f(x) it is "applied"
     either                      operand              1 for \pm, -1 for \mp
-    unit, percent, where        what is labelled     the unit; a last k \in Z
-    list, set, tuple, rows      members              of a tuple: its brackets, as in (]; a matrix is a tuple of tuples
+    unit, percent, where        what is labelled     the unit, the modulus or the base of digits; a last k \in Z
+    list, set, tuple, rows      members              of a list: "or" or None; of a tuple, which a matrix is one of: (]
     union, relation             operands             signs between the operands
     infinity
 
-Where text can be read in two ways ("1,234" is one number or two), `read` returns both. What is no mathematics is kind
-`text`: words, or the signs of a formula that this grammar does not know. A tree is at most DEPTH deep.
+Of text with two readings ("1,234") both are returned. Words, and a formula that this grammar does not know, are `text`.
 """
 
 import re
 import unicodedata
+from collections import namedtuple
 from fractions import Fraction
 from functools import lru_cache
-from typing import NamedTuple
 
 LIMIT = 2000  # characters of an answer that is parsed
 DEPTH = 60  # brackets, signs, fractions, roots, functions and exponents within one another
@@ -37,15 +36,8 @@ class Unreadable(Exception):
     """Not an answer that this grammar knows."""
 
 
-class Node(NamedTuple):
-    kind: str
-    items: tuple = ()
-    value: object = None
-
-
-class Token(NamedTuple):
-    kind: str  # number, symbol, function, unit, word, multiple, operator, or end
-    text: str
+Node = namedtuple("Node", "kind items value", defaults=((), None))
+Token = namedtuple("Token", "kind text")  # kinds: number, symbol, function, unit, word, multiple, operator, end
 
 
 def number(value, worth=0):
@@ -56,13 +48,17 @@ def over(above, below):
     return Node("mul", (above, Node("inverse", (below,))))
 
 
+def minus(a, b):
+    return Node("add", (a, Node("neg", (b,))))
+
+
 def binomial(n, k):
-    rest = Node("add", (n, Node("neg", (k,))))
-    above, *below = [Node("factorial", (one,), 1) for one in (n, k, rest)]
+    above, *below = [Node("factorial", (one,), 1) for one in (n, k, minus(n, k))]
     return over(above, Node("mul", tuple(below)))
 
 
 INFINITY = Node("infinity")
+FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 # Tables. The first word of a line or entry is what all others in it mean.
 def table(entries, separator=";"):
@@ -80,7 +76,7 @@ MACROS = rf"""
 0 skip      mathbf bf it small large Large LARGE huge tt mathtt boldsymbol bm mathit mathcal mathsf ensuremath quad
 0 skip      qquad hline triangle angle hat underline checkmark blacksquare square Box therefore , ; ! : ( ) [ ] # @ &
 0 skip      rm mathop text mathrm mbox textrm textbf textit texttt textsf emph textnormal hbox operatorname
-0 symbol    {" ".join(GREEK)} {" ".join(GREEK).title()} ell varphi varepsilon vartheta hbar imath
+0 symbol    {" ".join(GREEK)} {" ".join(GREEK).title()} ell varphi varepsilon vartheta hbar imath vec
 1 function  {" ".join(FUNCTIONS)}
 2 frac      frac dfrac tfrac cfrac
 2 binom     binom dbinom tbinom
@@ -91,7 +87,11 @@ MACROS = rf"""
 0 begin     begin
 """  # {{name: (number of arguments, role)}}
 MACROS = {name: (int(line[0]), line.split()[1]) for line in MACROS.strip().split("\n") for name in line.split()[2:]}
-MACROS[" "] = (0, "skip")
+MACROS[" "] = (0, "skip")  # an escaped space
+SKIPPED = [re.escape(name) for name, (_, role) in MACROS.items() if role == "skip"]
+STYLE = re.compile(r"\\(?:%s)(?![A-Za-z])" % "|".join(SKIPPED))
+FORMAL = re.compile(r"[\\^_]")  # in a text that is not understood: mathematics, and no words
+WORDLIKE = r"(?:[^\W\d_]|[ ',.;:&/-])*"  # what may stand between the letters of a word
 SIGNS = table(
     r"* cdot times ast bullet; / div; <= le leq leqslant leqq; >= ge geq geqslant geqq; != ne neq; = equiv; < lt; "
     r"> gt; \approx simeq doteq; \cup bigcup; \cap bigcap; \setminus backslash smallsetminus; \land wedge; \lor vee; "
@@ -99,23 +99,24 @@ SIGNS = table(
     r"\ldots dots cdots dotsc; \frac dfrac tfrac cfrac; \binom dbinom tbinom; "
     r"\bar overline; \vec overrightarrow"
 )
-BINDING = r"\over \choose; \\; &; , ; = < > <= >= != \in \approx; \cup; :; + - \pm \mp; * / %; ^ ! !! \degree"
+BINDING = r"\over \choose; \\; &; , ; = < > <= >= != \in \approx; \cup; : \pmod; + - \pm \mp; * / %; ^ ! !! \degree"
 INFIX, ROWS, CELLS, LIST, RELATION, UNION, RATIO, SUM, PRODUCT, POWER = range(1, 11)  # side by side binds as * does
 BINDING = {sign: power for power, level in enumerate(BINDING.split("; "), 1) for sign in level.split()}
-BINDING |= dict.fromkeys((";", r"\land", r"\lor"), LIST)
-BRACKETS = r"( ) (); [ ] []; ( ] (]; [ ) [); \{ \} set; { } set; | | abs; \langle \rangle ()"
-# opening, closing, and what they make of several items. For ]a, b[ as (a, b) add "; ] [ ()"
-BRACKETS = {tuple(entry.split()[:2]): entry.split()[2] for entry in BRACKETS.split("; ")}
-OPENING = {opening for opening, _ in BRACKETS}
-CELL_ENDS = {"&", "\\\\", r"\end"}
+BINDING |= dict.fromkeys((";", "or", "and", r"\land", r"\lor"), LIST)
+BRACKETS = r"""( ) (); [ ] []; ( ] (]; [ ) [); \langle \rangle (); \{ \} set; { } set; | | abs; \lfloor \rfloor floor;
+    \lceil \rceil ceil"""
+# Opening, closing, and what they make of several items. For ]a, b[ as (a, b) add "; ] [ ()".
+BRACKETS = {tuple(entry.split()[:2]): entry.split()[2] for entry in BRACKETS.split(";")}
+OPENING = {opening for opening, _ in BRACKETS}  # a sign that is here may start a factor
+CELL_ENDS = {"&", "\\\\", r"\end"}  # a list stops before these
 
 DEGREE = r"\degree"
 MULTIPLES = table("100 hundred 百; 1000 thousand 千; 10000 万; 1000000 million; 100000000 亿; 1000000000 billion")
 NUMERALS = dict(zip("zero one two three four five six seven eight nine ten eleven twelve".split(), map(str, range(13))))
-LETTERS = table(r"\pi pi; \theta theta; \alpha alpha; \beta beta")
+LETTERS = table(r"\pi pi; \theta theta; \alpha alpha; \beta beta")  # names without a backslash
 NAMES = table(
     r"\infty infinity inf oo; \sqrt sqrt; : to; % percent pct; + plus; - minus negative; \degree degree degrees deg 度; "
-    ", and or 和 或 及 或者 且"
+    "and 和 及 且; or 或 或者"
 )
 # One name for each spelling of a unit. Any longer word after a number counts as a unit, too, but for those of NO_UNIT.
 UNITS = table(
@@ -145,7 +146,6 @@ WORDS = {word: Token(kind, name) for kind, names in (
     ("word", dict(zip(NO_UNIT, NO_UNIT))), ("symbol", LETTERS), ("operator", NAMES)) for word, name in names.items()}
 
 # Normalise.
-
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ₀₁₂₃₄₅₆₇₈₉", "0123456789+-n0123456789")
 PAIRS = r"""·cdot ⋅cdot ∙cdot •cdot ∗cdot ×times ÷div ≤le ⩽le ≦le ≥ge ⩾ge ≧ge ≠ne ≈approx ±pm ∓mp ∞infty ∪cup ∩cap ∈in
     ∉notin ⊆subseteq ⊂subset ∧land ∨lor ≡equiv ∅emptyset √sqrt ⟨langle ⟩rangle ℝR ∘circ ⌊lfloor ⌋rfloor ⌈lceil ⌉rceil
@@ -160,10 +160,12 @@ UNICODE = str.maketrans(
     | dict(zip("、，。∣′’″∶¢ℤℕ", (", ", ", ", ".", "|", "'", "'", "''", ":", " cents", "Z", "N")))
 )  # fmt: skip
 STYLED = r"(?:text|mathrm|mbox|textrm|textbf|textit|texttt|textsf|emph|textnormal|hbox|operatorname)\s*"
-ALONE = "(?<![0-9.,^_/A-Za-z}!])"
+TEXTS = re.compile(rf"\\{STYLED}\{{([^{{}}]*)\}}")  # whose letters get a ` each, so that they stay words
+ALONE = "(?<![0-9.,^_/A-Za-z}!])"  # not within another number, name or power
 INTEGER = r"\{\s*([0-9]+)\s*\}"
 AMOUNT = r"(\$?-?[0-9.](?:[0-9.,{}]|\\!)*(?<![.,{}])(?:\s*(?:hundred|[mb]illion|thousand)(?![a-z]))?)(?![0-9^/])\$?"
-SPACE = r"(?:\s|\\[ ,;:]|\\q?quad)"
+SPACE = r"(?:\s|\\[ ,;:]|\\q?quad)"  # what LaTeX sets as a space
+BAR = r"(?:\\left|\\right)?\s*\|\s*"  # one bar of |x|
 GAP = rf"(?:{SPACE}|,|`|\\forall|\b(?:for|where|with|any|all|every|some)\b)"
 # Each line is `cue ¦ pattern ¦ replacement`: the pattern is tried only where the cue, a part of all it matches, occurs.
 REWRITES = rf"""
@@ -175,37 +177,44 @@ degree ¦ ([0-9]+)\s*\\degree\s*([0-9]+)'(?:\s*([0-9]+)'')? ¦ (\1+\2/60+0\3/360
 frac ¦ \\[dt]?frac\s*\{{((?:\s*`[^{{}}]*)+)\}}\s*\{{((?:\s*`[^{{}}]*)+)\}} ¦ {" "}\1/\2
 frac ¦ {ALONE}([0-9]+)\s*\\[dtc]?frac\s*(?:{INTEGER}|([0-9]))\s*(?:{INTEGER}|([0-9]+)) ¦ (\1+\\frac{{\2\3}}{{\4\5}})
 / ¦ {ALONE}([0-9]+)\s+([0-9]+)\s?/\s?([0-9]+)(?![0-9.]) ¦ (\1+\2/\3)
-^ ¦ \^\s*\{{\s*`?(?:st|nd|rd|th)\s*\}} ¦ {" "}th
-in ¦ \\in{SPACE}*(?:\\math\w+\s*)?[`\s{{]*([ZNQ])\s*\}}?\s*[\^_]?\s*\{{?([+*]?)\}}? ¦ \\in \1_{{\2}}
-\math ¦ (?<=[0-9])\s(?=[0-9](?:\s[0-9])*\s*\}}) ¦
+math ¦ (?<=[0-9])\s(?=[0-9](?:\s[0-9])*\s*\}}) ¦
 math ¦ \\math(?:bb|bf)\s*\{{?\s*R\s*\}}? ¦ \\R{" "}
 mathbb ¦ \\mathbb\s*\{{?\s*([ZNQC])\s*\}}? ¦ {" "}\1
 10 ¦ (?<=[0-9])\s*(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*\{{?\s*([+-]?[0-9]{{1,3}})(?![0-9])\s*\}}? ¦ E\1{" "}
-$ ¦ \\\$\s*{AMOUNT} ¦ \1 dollar{" "}
+$ ¦ \\\$\s*{AMOUNT}(?!\s*(?:\\[a-z]|[(%]|[A-Za-z](?![A-Za-z]))) ¦ \1 dollar{" "}
 $ ¦ \\\$ ¦
 \ ¦ \\(euro|pounds|yen)\s*{AMOUNT} ¦ \2 \1{" "}
-n ¦ \A((?:\W|\\displaystyle)*)([a-z])\s*(?:\\neq?|!=)\s*(-?[0-9/]+)(?=\W*\Z) ¦ \1\2 \\in (-\\infty,\3)\\cup(\3,\\infty)
 sqrt ¦ \\sqrt\[3\]\s*\{{-([0-9]+)\}} ¦ -\\sqrt[3]{{\1}}
+_ ¦ (?<![\w.,}}])(\()?([0-9]+)(?(1)\))_\s*(?:\{{\s*`?(\w+)\s*\}}|([0-9]+)) ¦ \2 `radix^{{\3\4}}
 0. ¦ (?<![0-9.])0\.\\(?:overline|bar|dot)\s*\{{?([0-9])\}}?(?![0-9.]) ¦ \\frac{{\1}}{{9}}
 0. ¦ (?<![0-9.])0\.\\(?:overline|bar)\s*\{{([0-9][0-9])\}}(?![0-9.]) ¦ \\frac{{\1}}{{99}}
+0. ¦ (?<![0-9.])(0\.[0-9])\\(?:overline|bar|dot)\s*\{{?([0-9])\}}?(?![0-9.]) ¦ (\1+\2/90)
 circled ¦ \\textcircled\s*\{{([0-9]+)\}} ¦ (\1)
   ¦ \A[\s`]*(?:US|USD|EUR|GBP|INR|Rs\.?|RMB|CNY)\s*(?=\\?\$|[0-9]) ¦
 n ¦ (?<![A-Za-z\\])(ln|sin|cos|tan)([a-z])(?![A-Za-z]) ¦ \\\1 \2
 mod ¦ (?:\(|\\pmod)?\s*(?<![a-z])[`\\]?[bp]?mod{SPACE}*\{{?([0-9A-Za-z]+)[)}}]?$ ¦ \\pmod{{\1}}
-sec ¦ (?<=[0-9}}a-z/$])([\s/]*)`?secs?(?![A-Za-z]|\s*(?:\\[A-Za-z]|[(x0-9])) ¦ \1`s
-U ¦ (?<=[)\]}}])\s*U\s*(?=[(\[\\]) ¦ \\cup{" "}
-q ¦ (?<=[0-9}}\s])(?:sq\.?|square)\s+`?([a-z]+) ¦ {" "}\1^2
+sec ¦ (?<=[0-9}}a-z/$])((?:[\s/]|\\ )*)`?secs?(?![A-Za-z]|\s*(?:\\[A-Za-z]|[(x0-9])) ¦ \1`s
+U ¦ (?<=[)\]}}])\s*U\s*(?=[(\[\\]) ¦ \\cup
+q ¦ (?<=[0-9}}\s])`?(?:sq\.?|square)\s+`?([a-z]+) ¦ {" "}\1^2
 begin ¦ \\\{{\s*\\begin\{{(?:array|matrix|aligned)\}}(?:\{{[^{{}}]*\}})? ¦ \\begin{{cases}}
 \end ¦ (?:[.;,]|\\\\|\s)*(?=\\end) ¦
+cent ¦ `?per\s`?cent(?![a-z]) ¦ %
 & ¦ &\s*`(?:if|when|for)\b ¦ &
-... ¦ \.\.\.+ ¦ \\ldots{" "}
+.. ¦ (?<![a-z])\.\.+ ¦ \\ldots{" "}
 C ¦ (?<![A-Za-z\\])C_\{{?(\w+)\}}?\^\{{?(\w+)\}}? ¦ \\binom{{\1}}{{\2}}
 m. ¦ (?<![A-Za-z])([ap])\.\s?`?m\.? ¦ \1m
 \in ¦ (?:{SPACE}|`)*(?:,|\\forall|\b(?:for|where|with)\b){GAP}*(?=\$?[a-zC]\s*\\in) ¦ ,{" "}
 {{ ¦ \\\{{(?:\s|\\left)*([a-z])(?:\s|\\right|\\in\s*\\R)*(?:\||\\mid|:)(?=.*(?<![A-Za-z\\])\1(?![A-Za-z])) ¦ \\{{
-o ¦ \A(?:no (?:real )?solutions?|the empty set|empty set)\Z ¦ \\emptyset
+s ¦ (?i)\A`?(?:no (?:`?real )?`?solutions?|(?:the )?empty set)\Z ¦ \\emptyset
 al ¦ \A(?:all real numbers|all reals)\Z ¦ \\R
-( ¦ (?<=[0-9}}])\s*`?\(\s*`?([a-z]{{2,}})\s*\)\Z ¦ {" "}\1
+\ ¦ \\R\s*(?:\\setminus|\\backslash|-)\s*\\\{{\s*(-?[0-9/]+)\s*\\\}} ¦ (-\\infty,\1)\\cup(\1,\\infty)
+n ¦ \A((?:\W|\\displaystyle)*)([a-z])\s*(?:\\neq?|!=)\s*(-?[0-9/]+)(?=\W*\Z) ¦ \1\2 \\in (-\\infty,\3)\\cup(\3,\\infty)
+\o ¦ \\overline\s*\{{\s*([A-Z]\s*[A-Z])\s*\}} ¦ \1
+v ¦ \\(?:vec|overrightarrow)\s*(?:\{{\s*([A-Za-z])\s*([A-Za-z]?)\s*\}}|([a-z])) ¦ \\vec_{{\1\2\3}}
+( ¦ (?<![A-Za-z])([ABD-Z])\s*(?:\\left)?\s*\((?=[^()a-z]*,[^()]*\)\W*\Z) ¦ \1 = (
+= ¦ \A\W*([a-z])\s*=\s*([a-z])\s*=\s*([-0-9/.]+)\W*\Z ¦ \1=\3,\2=\3
+| ¦ \A{BAR}([a-z]){BAR}\s*(<|\\l\w+)\s*([^<>=|,]+)\Z ¦ -(\3) \2 \1 \2 \3
+| ¦ \A{BAR}([a-z]){BAR}\s*(>|\\g\w+)\s*([^<>=|,]+)\Z ¦ \1 \2 \3 or -(\3) \2 \1
 ( ¦ (?<!\\left)(?<=[\w}})]){SPACE}*\((?=[^()]*(?:[<>]|\\[lg]eq?\b|\\ne|\\in(?![a-z])))([^()]*)\)$ ¦ , \1
 """.strip()
 REWRITES = [(line.split(" ¦") + [""])[:3] for line in REWRITES.split("\n")]
@@ -218,42 +227,31 @@ def to_latex(text):
         return text
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda found: "^{" + found[0].translate(SUPERSCRIPTS) + "}", text)
     text = re.sub("[₀-₉]+", lambda found: "_{" + found[0].translate(SUPERSCRIPTS) + "}", text)
-    text = re.sub("(?<=[0-9])，(?=[0-9]{3}(?![0-9]))", ",", text)
+    text = re.sub("(?<=[0-9])，(?=[0-9]{3}(?![0-9]))", ",", text)  # before NFKC makes it a comma of a list
     return unicodedata.normalize("NFKC", text.translate(UNICODE))[: 4 * LIMIT]
-
-
-TEXTS = re.compile(rf"\\{STYLED}\{{([^{{}}]*)\}}")
 
 
 def normalise(text):
     text = to_latex(text)
+    text = re.sub(r"\{(?:aligned|align\*?|split)\}", "{cases}", text.replace("&", "")) if "{align" in text else text
     text = TEXTS.sub(lambda found: " " + re.sub("[A-Za-z]+", r"`\g<0>", found[1]) + " ", text) if "{" in text else text
     if "\\\\" in text and r"\begin" not in text:
         text = re.sub(r"\\\\(?=[A-Za-z%$])", r"\\", text)  # \\frac
     elif r"\\begin" in text:
-        text = text.replace("\\\\", "\\")
+        text = text.replace("\\\\", "\\")  # a JSON string that was escaped twice
     for cue, pattern, replacement in REWRITES:
-        if cue in text:
+        if cue in text:  # a search for a string is ten times faster than one for a pattern
             text = pattern.sub(replacement, text)
     return text
-
-
-SKIPPED = [re.escape(name) for name, (_, role) in MACROS.items() if role == "skip"]
-STYLE = re.compile(r"\\(?:%s)(?![A-Za-z])" % "|".join(SKIPPED))
-FORMAL = re.compile(r"[\\^_]")  # in a text that is not understood: mathematics, and no words
 
 
 def plain(text):
     return " ".join(re.sub(r"[{}$~`]|\\[()\[\],;!]", "", STYLE.sub(" ", text)).split()).strip(' .*"`')
 
 
-WORDLIKE = r"(?:[^\W\d_]|[ ',.;:&/-])*"
-
-
 def is_words(text):
     """Letters with at least two side by side, and between them no sign of mathematics; or (1)(3), as ①③ is written."""
     return bool(re.fullmatch(rf"(?:\([0-9]+\)[,;\s]*){{2,}}|{WORDLIKE}[^\W\d_]{{2}}{WORDLIKE}", text))
-
 
 
 # Read.
@@ -266,6 +264,7 @@ OTHERWISE = [(re.compile(pattern), replacement) for pattern, replacement in (
      r"\1`\2"))]  # fmt: skip
 
 
+@lru_cache(64)  # in training, a group of responses has one gold
 def read(text):
     """The ways to read an answer, as Nodes: never empty. Kind `text` is for what is not understood, or is words."""
     written = normalise(text.strip())
@@ -276,7 +275,7 @@ def read(text):
     for way in ways_to_read(written):
         try:
             found.append(Parser(tokenise(way)).expression())
-        except Unreadable:
+        except Unreadable:  # another way may be readable
             continue
     if found:
         return found
@@ -289,7 +288,7 @@ def ways_to_read(written):
     """The text with its digits joined; and as it stands, where a comma or a letter may mean something else."""
     text = SPLIT_DIGITS.sub(lambda found: re.sub("[^0-9]", "", found[0]), written)
     text = text[:1] + text[1:].replace("{,}", ".").replace("~", " ")  # 3{,}5; a first ~ is `not`
-    ways = [text]
+    ways = [text]  # of which the first that is equal decides
     padded = re.search(",0[0-9]", text)  # in no list
     if "," in text and (padded or not re.search(r"[(\[]|\\\{", text)):
         joined = THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
@@ -299,7 +298,7 @@ def ways_to_read(written):
 
 # Tokenise.
 TOKEN = re.compile(
-    r"\s*(\\(?:[A-Za-z]+|.)|(?:[0-9]+(?:\.[0-9]+|\.(?=[ /*+^)-]))?|\.[0-9]+)"
+    r"\s*(\\(?:[A-Za-z]+|.)|(?:[0-9]+(?:\.[0-9]+|\.(?=[ /*+^)\\-]))?|\.[0-9]+)"
     r"(?:[eE][+-]?[0-9]{1,3}(?![0-9A-Za-z]))?"
     r"|`?[A-Za-z]+|[\u4e00-\u9fff]+|\*\*|[<>=!]=|!!+|.)",
     re.S,
@@ -309,7 +308,7 @@ TOKEN = re.compile(
 def tokenise(text):
     """Letters side by side are symbols, unless they are a name, a unit, or a long word."""
     tokens = [token for match in TOKEN.findall(text.strip()) for token in tokens_of(match)]
-    while tokens and tokens[-1].text in ("\\\\", "."):
+    while tokens and tokens[-1].text in ("\\\\", "."):  # a stop, or an empty last row
         tokens.pop()
     return tokens
 
@@ -329,11 +328,10 @@ def tokens_of(match):
 
 
 def word_tokens(word, styled):
-    """A run of letters: a name, a unit, a long word; else its letters."""
     low = word.lower() if len(word) > 2 else word
-    single = low[:-1] if len(low) > 3 and low.endswith("s") and low not in NO_UNIT else low
+    single = low[:-1] if len(low) > 3 and low.endswith("s") and low not in NO_UNIT else low  # apples are apple
     found = WORDS.get(word) or WORDS.get(low) or WORDS.get(single)
-    is_letter = len(word) == 1 and word.isascii() and not styled
+    is_letter = len(word) == 1 and word.isascii() and not styled  # m is a letter, \text{m} is metres
     if found and not (found.kind == "unit" and is_letter):
         return (found,)
     if len(word) > 3 or styled and not is_letter and len(word) > 1 or not word.isascii():
@@ -351,7 +349,7 @@ def find_boxes(text):
         is_box = token[1] is not None
         if token[0] == "{" or token[1]:
             opened.append((token.start() if is_box else None, token.end()))
-        elif is_box:
+        elif is_box:  # \boxed 5 has no braces
             bare = BARE.match(text, token.end())
             boxes += [(token.start(), bare.end(), bare[0])] if bare else []
         elif token[0] == "}" and opened:
@@ -364,7 +362,7 @@ def find_boxes(text):
 
 
 # Choices are told by their looks, before any parsing: (B), B., b, option B, "B: 7"; ABD, "A, B and D", A、B、D.
-CHOICE_WORDS = re.compile(r"(?:correct |the )*(?:options?|choices?|answers?)(?: is| are)?[\s:]|选?项|故?选", re.I)
+CHOICE_WORDS = re.compile(r"(?:correct |the )*(?:options?|choices?|answers?)(?: is| are)?[\s:]|选?项|故?选|答案", re.I)
 BETWEEN = re.compile(r"[\s(),、,；;.&:*]|\band\b|和")
 WITH_TEXT = re.compile(r"[{\s]*\(?\s*([A-J])\s*(?:\)\s*[.:、]?|[.:、]|\s-\s)[}\s]*([^\s},;+*/=^:?].*)", re.S)
 ANOTHER = re.compile(
@@ -379,11 +377,11 @@ def choice(text):
     if not LETTER.search(text):
         return None
     letters = BETWEEN.sub("", CHOICE_WORDS.sub("", plain(text)))
-    letters = letters.upper() if len(letters) == 1 else letters
+    letters = letters.upper() if len(letters) == 1 else letters  # "a" may be a choice, "ab" is a product
     if letters and set(letters) <= set("ABCDEFGHIJ") and len(set(letters)) == len(letters):
         return set(letters), ""
     found = WITH_TEXT.fullmatch(CHOICE_WORDS.sub("", STYLE.sub(" ", text).replace("$", " ").replace("**", "")))
-    if not found or ANOTHER.search(found[2]):
+    if not found or ANOTHER.search(found[2]):  # two options are no choice
         return None
     rest = found[2].rstrip()
     return {found[1]}, rest[:-1] if rest.count("}") > rest.count("{") else rest  # the brace of \text{A. 5}
@@ -392,10 +390,10 @@ def choice(text):
 # Parse.
 END = Token("end", "")
 COMMANDS = {"\\" + name for name, (_, role) in MACROS.items() if role in ("frac", "binom", "sqrt")}
-FACTORS = COMMANDS | OPENING - {r"\{", r"\langle"}
+FACTORS = COMMANDS | OPENING - {r"\{", r"\langle"}  # what begins a factor without a sign before it
 RECIPROCALS = {"arccot": "arctan", "arcsec": "arccos", "arccsc": "arcsin"}  # arcsec x is arccos 1/x
 ANGULAR = "sin cos tan cot sec csc".split()
-FUNCTION_LETTERS = "fghACDEFGPSTV"
+FUNCTION_LETTERS = "fghACDEFGPSTV"  # f(x) applies f, but x(x + 1) is a product
 PLUS_MINUS = {"+": 0, "-": 0, r"\pm": 1, r"\mp": -1}
 
 
@@ -403,10 +401,10 @@ class Parser:
     """One reading of a list of tokens, or Unreadable. `kind` and `text` are those of the token that comes next."""
 
     def __init__(self, tokens):
-        self.tokens, self.at, self.depth = [*tokens, END, END], 0, 0
+        self.tokens, self.at, self.depth = [*tokens, END, END], 0, 0  # two ENDs, as one token is read ahead
         self.opening = ""  # the bracket that is open
         self.kind, self.text = self.tokens[0]
-        self.accept("=", r"\approx", r"\Rightarrow", ":")
+        self.accept("=", r"\approx", r"\Rightarrow", ":")  # "= 5" is an answer
 
     def take(self, *wanted):
         text = self.text
@@ -421,14 +419,13 @@ class Parser:
 
     def nested(self, parse, *arguments):
         self.depth += 1
-        if self.depth > DEPTH:
+        if self.depth > DEPTH:  # so that no input exhausts the stack
             raise Unreadable
         node = parse(*arguments)
         self.depth -= 1
         return node
 
     # Expressions. What comes next binds with a power; a loop takes whatever binds more tightly than the least power.
-
     def expression(self, least=0):
         node = self.operand(least)
         power = self.binding(node)
@@ -442,7 +439,7 @@ class Parser:
             else:
                 node = self.chain(node, power)
             power = self.binding(node)
-        if not least and not self.depth and self.kind != "end":
+        if not least and not self.depth and self.kind != "end":  # something is left over
             raise Unreadable
         return node
 
@@ -457,7 +454,7 @@ class Parser:
         if self.text not in PLUS_MINUS:
             return self.primary()
         sign = self.take()
-        node = self.nested(self.expression, max(least, SUM))
+        node = self.nested(self.expression, max(least, SUM))  # -x^2 is -(x^2), and -a + b is (-a) + b
         if PLUS_MINUS[sign]:
             return Node("either", (node,), PLUS_MINUS[sign])
         return labelled("neg", (node,)) if sign == "-" else node
@@ -468,9 +465,9 @@ class Parser:
             sign = self.text
             if power != SUM or sign == "+":  # a minus belongs to what follows
                 self.take()
-            while power == LIST and self.accept(",", ";"):  # 1, 2, and 3 has two commas before the 3
-                pass
-            closes = (self.opening, self.text) in BRACKETS or self.text in CELL_ENDS
+            while power == LIST and self.text in (",", ";", "or", "and"):  # 1, 2, or 3 has a comma before the `or`
+                sign = self.take()
+            closes = (self.opening, self.text) in BRACKETS or self.text in CELL_ENDS  # a comma may end a list
             if power == LIST and (closes or self.kind == "end"):
                 break
             signs.append(sign)
@@ -508,9 +505,9 @@ class Parser:
             name = self.take()
             if name in NO_UNIT or name[0] in NO_UNIT or name in names or len(name) > 25:
                 raise Unreadable
-            exponent = self.raw() if self.accept("^") else ""
+            exponent = self.raw() if self.accept("^") else ""  # cm^2 is another unit than cm
             names += [] if name == "*" else [{"per": "/"}.get(name, name) + exponent]
-        return " ".join(names)
+        return " ".join(names if "/" in names else sorted(names))  # N m is m N
 
     def raised(self, node):
         if self.accept("^"):
@@ -521,8 +518,6 @@ class Parser:
         if node.kind in ("factorial", "unit"):  # 5! ! !
             raise Unreadable
         return Node("factorial", (node,), len(self.take("!", "!!")))
-
-    # Primaries.
 
     def primary(self):
         if self.kind == "number":
@@ -543,10 +538,7 @@ class Parser:
         if role == "begin":
             return self.environment()
         if role == "sqrt":
-            degree = number(2)
-            if self.accept("["):
-                degree = self.expression(LIST)
-                self.take("]")
+            degree = self.group() if self.text == "[" else number(2)
             inside = self.number() if self.kind == "number" else self.argument()
             return Node("power", (inside, Node("inverse", (degree,))))
         if role not in ("frac", "binom"):
@@ -557,7 +549,7 @@ class Parser:
     def argument(self):
         r"""What \frac takes: {..}, or one digit, or one symbol. \frac12 is one half."""
         if self.kind == "number" and self.text.isdecimal() and len(self.text) > 1:
-            digit, self.text = self.text[0], self.text[1:]
+            digit, self.text = self.text[0], self.text[1:]  # the rest of the digits stays for what follows
             self.tokens[self.at] = Token("number", self.text)
             return number(int(digit))
         negative = self.accept("-")
@@ -579,7 +571,7 @@ class Parser:
         if text.isdecimal() and len(text) <= 1000:
             return number(int(text))
         digits, _, exponent = text.lower().partition("e")
-        if len(digits) > 1000:
+        if len(digits) > 1000:  # int() of longer text is slow, and refused by Python
             raise Unreadable
         decimals = digits.partition(".")[2]
         last = Fraction(10) ** (int(exponent or 0) - len(decimals))
@@ -603,15 +595,15 @@ class Parser:
         if self.text in OPENING and self.text != "|":
             inside = self.group()
         else:
-            factors = [self.expression(PRODUCT)]
+            factors = [self.expression(PRODUCT)]  # \sin 2x
             while self.kind in ("number", "symbol") or self.text in COMMANDS:
                 factors.append(self.expression(PRODUCT))
             inside = product_of(factors)
-        inside = in_radians(inside) if name in ANGULAR else inside
+        inside = in_radians(inside) if name in ANGULAR else inside  # \sin 30° is \sin(\pi/6)
         if exponent == Node("neg", (number(1),)):
             name, exponent = "arc" + name, None  # \sin^{-1}
         if name in RECIPROCALS:
-            name, inside = RECIPROCALS[name], Node("inverse", (inside,))
+            name, inside = RECIPROCALS[name], Node("inverse", (inside,))  # of which there is no own function below
         if name == "lg":
             name, base = "log", (number(10),)
         node = Node("call", (inside, *base), name)
@@ -628,16 +620,14 @@ class Parser:
         self.take()
         self.opening = outer
         items = content.items if content.kind == "list" else (content,)
-        if made is None or empty and made != "set":
+        if made is None or empty and made != "set" or len(items) == 1 and made in ("(]", "[)"):
             raise Unreadable
-        if made == "abs":
+        if made in ("abs", "floor", "ceil"):
             return Node("call", (content,), made)
         if made == "set" and {"relation", "where"} & {item.kind for item in (content, *items)}:  # \{x \mid x > 3\}
             return content
         if made == "set" and (opening != "{" or len(items) > 1):
             return Node("set", items)
-        if len(items) == 1 and made not in ("()", "[]", "set"):
-            raise Unreadable
         if made == "[]" and all(item.kind == "tuple" for item in items):  # [[1, 2], [3, 4]] is a matrix
             items, made = tuple(item._replace(value="()") for item in items), "()"
         return Node("tuple", items, made) if len(items) > 1 else content
@@ -646,7 +636,7 @@ class Parser:
         name = self.raw()
         if name == "array":
             self.raw()  # {cc}
-        content = self.expression(INFIX)
+        content = self.expression(INFIX)  # anything, rows and cells included
         self.take(r"\end")
         self.raw()
         if name not in ("case", "gathered") and name.strip("pbB") not in ("matrix", "array", "smallmatrix"):
@@ -658,14 +648,14 @@ class Parser:
 
 
 # What the parser makes of operands.
-def bare(node):
-    return node.items[0] if node.kind == "unit" else node
+def bare(node, label="unit"):
+    return node.items[0] if node.kind == label else node
 
 
 def labelled(kind, items):
     """A Node whose items' one unit is moved outside: 30° + 15° is (30 + 15)°."""
     units = [item.value for item in items if item.kind == "unit"]
-    if len(set(units)) != 1 or kind == "mul" and len(units) > 1:
+    if len(set(units)) != 1 or kind == "mul" and len(units) > 1:  # 5 cm times 5 cm is no 25 cm
         return Node(kind, items)
     return Node("unit", (Node(kind, tuple(map(bare, items))),), units[0])
 
@@ -681,20 +671,41 @@ def joined(power, items, signs):
         return Node("rows", items)
     if power == CELLS:
         return Node("tuple", items, "()")
-    statements = all(item.kind == "relation" for item in items)
-    if power == LIST and (statements or not {r"\land", r"\lor"} & set(signs)):  # p \land q is no list
-        last = items[-1]
-        if len(items) > 1 and last.kind == "relation" and last.value == (r"\in",):  # 2k\pi, k \in Z
-            return Node("where", (joined(LIST, items[:-1], ()),), last)
-        return Node("list", items) if len(items) > 1 else items[0]
+    if power == LIST:
+        return listed(items, set(signs))
     if power == RELATION or power == UNION and items[0].kind in ("tuple", "set"):
         return Node("relation" if power == RELATION else "union", items, signs)
     if power == SUM:
         return labelled("add", items)
     if power != RATIO:
         raise Unreadable
-    pair = over(*map(bare, items)) if len(items) == 2 else Node("tuple", items, "::")
-    return items[-1]._replace(items=(pair,)) if items[-1].kind == "unit" else pair  # 3:30 pm
+    match items:
+        case Node("number", _, (n, _)), Node("number", _, (modulus, _)) if signs == (r"\pmod",) and 0 <= n < modulus:
+            return Node("unit", items[:1], f"mod {modulus}")  # but 5 (mod 3) is no 5
+        case (first, last) if signs == (":",):
+            pair = over(bare(first), bare(last))
+            return last._replace(items=(pair,)) if last.kind == "unit" else pair  # 3:30 pm
+        case (first, *_, last) if r"\pmod" not in signs:  # 1:2:3 is 2:4:6
+            scaled = Node("tuple", tuple(over(bare(item), first) for item in items), "::")
+            return last._replace(items=(scaled,)) if last.kind == "unit" else scaled
+    raise Unreadable
+
+
+def listed(items, signs):
+    r"""A list. But the last k \in Z of 2k\pi, k \in Z is a label, and x > 1 and x < 3 are 1 < x < 3."""
+    statements = all(item.kind == "relation" for item in items)
+    if not statements and signs & {r"\land", r"\lor"}:  # p \land q is no list
+        raise Unreadable
+    match items:
+        case (only,):
+            return only
+        case (*rest, Node("relation", _, (r"\in",)) as last):
+            return Node("where", (listed(tuple(rest), signs),), last)
+        case Node("relation", (x, a), (first,)), Node("relation", (y, b), (last,)):
+            ordered = a.kind == b.kind == "number" and (a.value < b.value) == (first in (">", ">="))  # no x < 1, x > 3
+            if x == y and first in FLIPPED and (signs <= {"and", r"\land"} or signs == {","} and ordered):
+                return Node("relation", (a, x, b), (FLIPPED[first], last))
+    return Node("list", items, "or" if signs & {"or", r"\lor"} else None)
 
 
 def with_sign(node, sign):
@@ -706,7 +717,6 @@ def with_sign(node, sign):
 
 
 def in_radians(node):
-    """An angle with its degrees as numbers."""
     if node.kind == "unit" and node.value == DEGREE:
         return Node("mul", (node.items[0], Node("symbol", (), r"\pi"), number(Fraction(1, 180))))
     return node._replace(items=tuple(map(in_radians, node.items)))
@@ -716,7 +726,7 @@ def by_name(items):
     """x=.., y=.. in the order of their letters; other items as they are, and x_1=.., x_2=.., too."""
     named = [n for n in items if n.kind == "relation" and n.value == ("=",) and n.items[0].kind == "symbol"]
     names = [re.match(r"\\?([A-Za-z]*)", n.items[0].value)[1] for n in named]
-    if not 1 < len(names) == len(items) == len(set(names)):
+    if not 1 < len(names) == len(items) == len(set(names)):  # so a name that is said twice names nothing
         return items
     return tuple(n for _, n in sorted(zip(names, items)))
 
@@ -735,6 +745,8 @@ def several(node):
 def pair_up(p, g, values):
     """Each answer has its partner: in order if one side is a tuple or named by letters, else in any."""
     ps, gs = several(p) or (p,), several(g) or (g,)
+    if p.value == "or" and not several(g) and not has(p, "percent") and not has(p, "unit"):  # 3/4 or 0.75
+        return all(values.equal(one, g) for one in ps)
     if len(ps) != len(gs):
         kinds = {p.kind, g.kind}
         ordered = p if p.kind == "tuple" else g
@@ -742,17 +754,16 @@ def pair_up(p, g, values):
         return kinds == {"tuple", "list"} and not interval and each(by_name(p.items), by_name(g.items), values)
     if (by_name(ps) is ps) != (by_name(gs) is gs):  # x=1, y=2 for 1, 2
         return each(ps, gs, values) or each(by_name(ps), by_name(gs), values)
-    rest = list(gs) if len(gs) <= 40 else []
+    rest = list(gs) if len(gs) <= 40 else []  # the comparisons are quadratic in it
     for one in ps:
         partners = [i for i, other in enumerate(rest) if values.equal(one, other)]
         if not partners:
             return False
-        del rest[partners[0]]
+        del rest[partners[0]]  # rounding apart, equality is transitive: any will do
     return True
 
 
 def nodes_of(node):
-    """The node and all below it."""
     found = [node]
     for one in found:  # which grows meanwhile
         found += one.items

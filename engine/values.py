@@ -4,16 +4,12 @@ r"""Numbers of a tree, and equality of trees.
     other values      a pair (real, imaginary) of 266-bit floats (80 digits); a = b if |a - b| <= 2^-166 max(|a|, |b|):
                       what people write with a few roots, pi and e is either equal or differs long before 50 digits
     with letters      f = g if f(x) = g(x) at AGREE points x, and nowhere differs where both are defined
-    equations         f = 0 and g = 0 are the same if f / g is constant at such points
+    equations         f = 0 and g = 0 are the same if f / g is constant at such points; f > 0 and g > 0 if it is > 0
     sets of reals     intervals, end by end; a union of several in any order
 
-Nothing is simplified, as computer algebra would: an identity is tested at points, which is cheap, bounded and never
-undecided. Two rules keep rounding from passing for equality: a sum in which one term swallows another has no value;
-what is left where roots cancel, as in sqrt 8 - 2 sqrt 2, is 0 if it is below 2^-232. At two points letters are
-negative, where roots and logarithms of negative numbers have no value: ln x^2 is 2 ln x, but sqrt(x^2) is not x.
-
-The floats are those of mpmath.libmp, whose functions take the precision as an argument and so are safe in threads (the
-rest of mpmath keeps it in a global context). It comes with torch; requirements.txt pins it, as this file calls it.
+Nothing is simplified: an identity is tested at points, which is cheap, bounded and never undecided. A sum in which one
+term swallows another has no value, and what is left where roots cancel (sqrt 8 - 2 sqrt 2) is 0 below 2^-232. Where
+letters are negative, roots and logarithms of negative numbers have none: ln x^2 is 2 ln x, but sqrt(x^2) is not x.
 """
 
 import math
@@ -21,24 +17,25 @@ import operator
 import zlib
 from fractions import Fraction
 
-from mpmath import libmp
-from mpmath.libmp import fone, from_rational, fzero, mpc_abs, mpf_add, mpf_e, mpf_le, mpf_pi, mpf_shift, mpf_sub
+from mpmath import libmp  # comes with torch; safe in threads, as its functions take the precision as an argument
+from mpmath.libmp import fone, from_rational, fzero, mpc_abs, mpf_add, mpf_e, mpf_le, mpf_pi, mpf_shift
 
-from engine.latex import INFINITY, Node, each, nodes_of, number, pair_up, several
+from engine.latex import FLIPPED, INFINITY, Node, each, has, minus, nodes_of, number, over, pair_up, several
 
 PRECISION = 266  # bits of a float
 EQUAL = 166  # bits in which two equal floats agree
 NOISE = 232  # bits below its terms at which the rest of a sum is rounding
 WORK = 100_000  # steps of one verdict, a step being about a microsecond
 BITS = 16_000  # of an exact number, numerator and denominator together: 3^{2023} has 3,207; a float takes over beyond
-ZERO = (fzero, fzero)
+ZERO = (fzero, fzero)  # as a pair
+NUDGE = mpf_shift(fone, -EQUAL)  # floor(3 - 10^-70) is 3, since such a difference is rounding
 LARGEST = 40  # bits of an exponent: e^{10^{11}} has a value, e^{10^{13}} has none
 FACTORIAL = 3000  # the largest n of n!
 RATIONAL = (int, Fraction)
-POINTS, AGREE = range(30), 9
-NEGATIVE = (1, 3)  # points at which all letters are negative, and about half of them
+POINTS, AGREE = range(30), 9  # two different expressions that agree at nine such points are not written by people
+NEGATIVE = (1, 3, 4, 5, 7)  # points at which letters are negative: all of them, or about half
+SCALES = {2: 20011, 4: 10007, 5: 97}  # letters are below 0.5, 1 or 100 there: n(n - 1) is no |n(n - 1)|
 DECIMAL, LONG_DECIMAL = 10, 100_000_000_000  # a decimal of 2 and of 12 digits, in units of its last
-FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 INVERSES = {"arcsin": libmp.mpf_asin, "arccos": libmp.mpf_acos, "arctan": libmp.mpf_atan}
 RATIOS = dict(zip("sin cos tan cot sec csc".split(), "s1 c1 sc cs 1c 1s".split()))  # sine over 1, ..
 
@@ -48,17 +45,12 @@ for constant in (mpf_pi, mpf_e, libmp.mpf_ln2, libmp.mpf_ln10):
 CONSTANTS = {r"\pi": (mpf_pi(PRECISION), fzero), "e": (mpf_e(PRECISION), fzero), "i": (fzero, fone)}
 
 
-class NoValue(Exception):
-    """Undefined, or beyond the bounds."""
-
-
 class OutOfWork(Exception):
     """The verdict took more than WORK steps."""
 
 
 # Floats. One of libmp is (sign, mantissa, exponent, bits of the mantissa).
 def as_pair(value):
-    """A value as a pair of floats."""
     if isinstance(value, tuple):
         return value
     return from_rational(value.numerator, value.denominator, PRECISION), fzero
@@ -78,10 +70,10 @@ def size(value):
 
 
 def as_real(value):
-    """A real value as a float. Raises NoValue for a complex one."""
+    """A real value as a float. Raises ArithmeticError for a complex one."""
     real, imaginary = as_pair(value)
     if magnitude(imaginary) > max(magnitude(real) - EQUAL, magnitude(fzero)):
-        raise NoValue
+        raise ArithmeticError
     return real
 
 
@@ -94,51 +86,35 @@ def close(a, b):
     if exact(a, b):
         return a == b
     a, b = as_pair(a), as_pair(b)
-    distance = mpf_shift(size(libmp.mpc_sub(a, b, PRECISION)), EQUAL)
+    distance = mpf_shift(size(libmp.mpc_sub(a, b, PRECISION)), EQUAL)  # times 2^EQUAL
     return mpf_le(distance, size(a)) or mpf_le(distance, size(b))
 
 
 def add_reals(x, y):
-    """x + y: 0 where they cancel but for rounding; NoValue where one swallows the other."""
+    """x + y: 0 where they cancel but for rounding; ArithmeticError where one swallows the other."""
     if fzero in (x, y):
         return y if x == fzero else x
     low, high = sorted((magnitude(x), magnitude(y)))
-    if high - low > EQUAL:
-        raise NoValue
-    total = mpf_add(x, y, PRECISION)
+    if high - low > EQUAL:  # 10^{60} + 1 would be equal to 10^{60}
+        raise ArithmeticError
+    total = mpf_add(x, y, PRECISION)  # whose last bits are rounding
     return total if magnitude(total) > high - NOISE else fzero
 
 
-def multiply_pairs(a, b):
-    if a[1] == b[1] == fzero:
-        return libmp.mpf_mul(a[0], b[0], PRECISION), fzero
-    return libmp.mpc_mul(a, b, PRECISION)
-
-
-def inverse(value):
-    if value in (0, ZERO):
-        raise NoValue
-    return Fraction(1, value) if exact(value) else libmp.mpc_reciprocal(value, PRECISION)
-
-
-def ratio(x, y):
-    """x / y of a sine and a cosine, in which 0 comes out as some 10^-80."""
-    if magnitude(y) < -EQUAL:
-        raise NoValue
-    return libmp.mpf_div(x, y, PRECISION) if magnitude(x) > -EQUAL else fzero
-
-
 def function_value(name, x):
-    """sin, arcsin, sinh, .. of a float. Raises NoValue or, where the result would be complex, ValueError."""
+    """sin, arcsin, sinh, .. of a float. Raises ArithmeticError, or ValueError where the result would be complex."""
     circular = name.removesuffix("h")
     if magnitude(x) > LARGEST or name not in INVERSES and circular not in RATIOS:
-        raise NoValue
+        raise ArithmeticError
     if name in INVERSES:
         return INVERSES[name](x, PRECISION)
     sine_and_cosine = libmp.mpf_cos_sin if circular == name else libmp.mpf_cosh_sinh
     cosine, sine = sine_and_cosine(x, PRECISION)
     parts = {"s": sine, "c": cosine, "1": fone}
-    return ratio(*(parts[part] for part in RATIOS[circular]))
+    above, below = (parts[part] for part in RATIOS[circular])
+    if magnitude(below) < -EQUAL:  # cos(pi / 2) comes out as some 10^-80
+        raise ArithmeticError
+    return libmp.mpf_div(above, below, PRECISION) if magnitude(above) > -EQUAL else fzero
 
 
 # Trees.
@@ -152,13 +128,12 @@ def letter(name, point):
     negative; then integers, for what is only defined there."""
     if name in CONSTANTS:
         return CONSTANTS[name]
-    if point is None:
-        raise NoValue
-    code = zlib.crc32(f"{name} at {point}".encode())
-    if point >= 5:
-        return 1 + code % 9
-    negative = point == 1 or point == 3 and code % 2
-    return Fraction(1000 + code % 8999, -997 if negative else 997)
+    if point is None:  # only numbers were expected
+        raise ArithmeticError
+    code = zlib.crc32(f"{name} at {point}".encode())  # the same in every process, unlike hash()
+    size = 1 + code % 9 if point > 5 else Fraction(1000 + code % 8999, SCALES.get(point, 997))
+    negative = point == 1 or point in NEGATIVE and code % 2
+    return -size if negative else size
 
 
 def last_digit(node, least=DECIMAL):
@@ -179,18 +154,17 @@ class Values:
 
     def spend(self, steps):
         self.left -= steps
-        if self.left < 0:
+        if self.left < 0:  # a bound that does not depend on the machine, unlike a timeout
             raise OutOfWork
 
     def value(self, node, point=None):
-        """Of a tree at a point (None: it has no letters): rational, or a pair of floats. Raises NoValue."""
+        """Of a tree at a point (None: it has no letters): rational, or a pair of floats. None where it has none."""
         try:
             return self.compute(node, point)
         except (ArithmeticError, ValueError):
-            raise NoValue from None
+            return None
 
     def compute(self, node, point):
-        """The value of a node from those of its items."""
         self.spend(1)
         values = [self.compute(item, point) for item in node.items]
         match node.kind:
@@ -205,7 +179,7 @@ class Values:
             case "neg":
                 return self.product(-1, *values)
             case "inverse":
-                return inverse(*values)
+                return self.power(*values, -1, point)
             case "power":
                 return self.power(*values, point)
             case "call":
@@ -214,7 +188,7 @@ class Values:
                 return self.product(Fraction(1, 100), *values)
             case "factorial":
                 return self.factorial(node.value, *values)
-        raise NoValue
+        raise ArithmeticError
 
     def fold(self, values, rational, inexact):
         """Sum or product: of rationals while there are only such, then of pairs."""
@@ -223,101 +197,105 @@ class Values:
             if exact(total, value):
                 self.spend(1 + (bits(value) // 500) ** 2)
                 total = rational(total, value)
-                total = total if bits(total) <= BITS else as_pair(total)
+                total = total if bits(total) <= BITS else as_pair(total)  # since exact numbers may grow without end
             else:
                 self.spend(4)
                 total = inexact(as_pair(total), as_pair(value))
         return total
 
     def product(self, *values):
-        return self.fold(values, operator.mul, multiply_pairs)
+        return self.fold(values, operator.mul, lambda a, b: libmp.mpc_mul(a, b, PRECISION))
 
     def factorial(self, step, n):  # step 2 is n!!
-        if n not in range(FACTORIAL + 1):
-            raise NoValue
-        self.spend(int(n))
-        return self.product(1, math.factorial(int(n)) if step == 1 else math.prod(range(int(n), 0, -2)))
+        if not exact(n) or n.denominator > 1 or not 0 <= n <= FACTORIAL:
+            raise ArithmeticError
+        n = int(n)
+        self.spend(n)
+        return self.product(1, math.factorial(n) if step == 1 else math.prod(range(n, 0, -2)))
 
     def power(self, base, exponent, point):
         whole = exact(exponent) and exponent.denominator == 1
         if whole and exact(base) and abs(exponent) * bits(base) <= BITS:
-            self.spend(20 + (int(exponent) * bits(base) // 500) ** 2)
-            return Fraction(base) ** int(exponent)
+            n = int(exponent)
+            self.spend(20 + (n * bits(base) // 500) ** 2)
+            return Fraction(base) ** n
         self.spend(200)
         x, y = as_pair(base), as_pair(exponent)
+        growth = abs(magnitude(size(x))).bit_length() + magnitude(size(y))  # bits of the exponent of x^y, about
+        if x == ZERO or growth > LARGEST:
+            raise ArithmeticError
         negative = x[0][0] == 1
-        growth = abs(magnitude(size(x))).bit_length() + magnitude(size(y))
-        if x == ZERO or growth > LARGEST or point in NEGATIVE and negative and not whole:
-            raise NoValue
+        if negative and not whole and point in NEGATIVE:
+            raise ArithmeticError
         if negative or x[1] != fzero or y[1] != fzero:
-            return libmp.mpc_pow(x, y, PRECISION)
+            return libmp.mpc_pow(x, y, PRECISION)  # the principal value: \sqrt{-4} is 2i
         return libmp.mpf_pow(x[0], y[0], PRECISION), fzero
 
     def call(self, name, point, value, base=None):
         self.spend(60)
         if name == "abs":
             return abs(value) if exact(value) else (size(value), fzero)
+        if name in ("floor", "ceil"):
+            sign = 1 if name == "floor" else -1
+            nudged = mpf_add(as_real(self.product(sign, value)), NUDGE, PRECISION)  # 3 may come out as 2.99..9
+            return sign * libmp.to_int(libmp.mpf_floor(nudged, PRECISION))
         if name not in ("ln", "log"):
             return function_value(name, as_real(value)), fzero
         base = base or name == "log" and self.log_base
         above = libmp.mpc_log(as_pair(value), PRECISION)
         if point in NEGATIVE and above[1] != fzero:
-            raise NoValue
-        return multiply_pairs(above, inverse(libmp.mpc_log(as_pair(base), PRECISION))) if base else above
+            raise ArithmeticError
+        return libmp.mpc_div(above, libmp.mpc_log(as_pair(base), PRECISION), PRECISION) if base else above
 
     # Equality of expressions.
-
-    def samples(self, p, g):
-        """Both values wherever both have one: where there are no letters, or or at AGREE points."""
-        found = 0
-        for point in POINTS if letters(p) else (None,):
-            try:
-                yield self.value(p, point), self.value(g, point)
-            except NoValue:
-                continue
-            found += 1
-            if found == AGREE:
-                break
-
     def same(self, p, g, rounding=True):
         """Have two trees the same value, wherever both have one, or one that rounds to g, a decimal?"""
-        if letters(p) != letters(g):
+        p_names, g_names = letters(p), letters(g)
+        if p_names and g_names and p_names != g_names:  # but \sin^2 x + \cos^2 x is 1
             return False
-        found = 0
-        for a, b in self.samples(p, g):
-            if not close(a, b) and (letters(p) or not rounding or not self.rounds(p, g)):
+        names = p_names or g_names
+        found, needed = 0, AGREE if names else 1
+        bars = names and has(p, "call", "abs") != has(g, "call", "abs")
+        for point in POINTS if names else (None,):
+            a, b = self.value(p, point), self.value(g, point)
+            if a is not None and b is not None:
+                if not close(a, b):
+                    return not names and rounding and self.rounds(p, g)
+                found += 1
+            elif bars and a is not b:  # \sqrt{|x|} has a value where \sqrt x has none
                 return False
-            found += 1
-        return found >= (AGREE if letters(p) else 1)
+            if found == needed:
+                return True
+        return False
 
     def rounds(self, p, g):
         """Is p within half of the last digit of g, a decimal? Or g of that of p, which is too long to be a guess?"""
         half = Fraction(last_digit(g) or last_digit(p, LONG_DECIMAL), 2)
-        try:
-            distance = mpf_sub(*[as_real(self.value(node)) for node in (p, g)], PRECISION)
-        except NoValue:
-            return False
-        return half > 0 and mpf_le(libmp.mpf_abs(distance), as_real(half))
+        distance = self.value(minus(p, g)) if half else None
+        return distance is not None and mpf_le(size(distance), as_real(half))
 
-    def proportional(self, f, g):
-        """Is f / g constant: are f = 0 and g = 0 the same?"""
-        try:
-            quotient = self.product(self.value(f, 0), inverse(self.value(g, 0)))
-        except NoValue:
-            return False
-        return bool(letters(f)) and self.same(f, Node("mul", (number(quotient), g)))
+    def factor(self, f, g):
+        """The constant f / g, or None: f = 0 and g = 0 are the same if there is one."""
+        quotient = self.value(over(f, g), 0)  # if it is constant, one point tells it
+        if quotient in (None, 0, ZERO) or not letters(f):
+            return None
+        scaled = Node("mul", (number(quotient), g))
+        return quotient if self.same(f, scaled) else None
 
 
 # Relations: x = 5 is 5 under a name, and x > 3 an interval; other equations are equal up to a factor.
 def is_name(node):
     r"""x, f(x), AB, P(A), \sin A: letters and no number."""
-    if node.kind == "symbol":
-        return node.value != r"\pi"
-    if node.kind == "power":  # f^{-1}(x), \sin^2 x
-        return is_name(node.items[0]) and not letters(node.items[1])
-    if node.kind == "call" or node.value == "applied":  # \sin 2x, f(2), P(X=1)
-        return bool(letters(node))
-    return node.kind in ("mul", "inverse", "tuple") and node.value in (None, "()") and all(map(is_name, node.items))
+    match node:
+        case Node("symbol", _, name):
+            return name != r"\pi"
+        case Node("power", (base, exponent)):  # f^{-1}(x), \sin^2 x
+            return is_name(base) and not letters(exponent)
+        case Node("call") | Node(value="applied"):  # \sin 2x, f(2), P(X=1)
+            return bool(letters(node))
+        case Node("mul" | "inverse" | "tuple", items, None | "()"):
+            return all(map(is_name, items))
+    return False
 
 
 def name_of(node):
@@ -341,7 +319,7 @@ def assigned(node, values):
     known = [value for value in rest if not letters(value)]
     if "!=" in signs or not name and len(known) < len(rest):
         return "", node
-    if parts[0] == parts[-1] and len(known) < len(parts):
+    if parts[0] == parts[-1] and len(known) < len(parts):  # x = x says nothing
         return None
     rounding = r"\approx" in signs
     if not all(values.same(known[0], other, rounding) for other in known[1:]):  # 5 = 6; but \frac13 \approx 0.33
@@ -352,14 +330,18 @@ def assigned(node, values):
 def as_interval(node, parts, signs):
     """(x, its interval) of x > a or a < x <= b, which are put as low < x < high."""
     falls = signs[0] in (">", ">=")
-    if len(parts) == 2:
-        parts, signs = (INFINITY if falls else Node("neg", (INFINITY,)), *parts), (signs[0][0], *signs)
     if falls:
-        parts, signs = parts[::-1], [FLIPPED[sign] for sign in signs[::-1]]
-    if len(parts) > 3 or not is_name(parts[1]) or signs[1][0] == ">":
-        return "", node
-    brackets = ("[" if "=" in signs[0] else "(") + ("]" if "=" in signs[1] else ")")
-    return name_of(parts[1]), Node("tuple", parts[::2], brackets)
+        parts = parts[::-1]
+        signs = tuple(FLIPPED.get(sign, sign) for sign in signs[::-1])
+    if len(parts) == 2:  # one end is infinite
+        parts = (*parts, INFINITY) if falls else (Node("neg", (INFINITY,)), *parts)
+        signs = (*signs, "<") if falls else ("<", *signs)
+    match parts, signs:
+        case (low, x, high), ("<" | "<=" as left, "<" | "<=" as right) if is_name(x):
+            opening = "(" if left == "<" else "["
+            closing = ")" if right == "<" else "]"  # of the interval
+            return name_of(x), Node("tuple", (low, high), opening + closing)
+    return "", node
 
 
 def same_name(a, b):
@@ -369,18 +351,26 @@ def same_name(a, b):
 
 
 def relations(p, g, values):
-    """x = 5 for 5, and the reverse, but y = 5 for no x = 5; equations up to a factor."""
+    """x = 5 for 5, and the reverse, but y = 5 for no x = 5; equations and inequalities up to a factor."""
     p_named, g_named = assigned(p, values), assigned(g, values)
     if not p_named or not g_named:
         return False
     (p_name, p_value), (g_name, g_value) = p_named, g_named
-    if (p_value is not p or g_value is not g) and same_name(p_name, g_name) and values.equal(p_value, g_value):
+    known = p_value is not p or g_value is not g
+    if known and same_name(p_name, g_name) and values.equal(p_value, g_value):
         return True
     if several(p) or several(g):
         return pair_up(p, g, values)
-    if {p.value, g.value} != {("=",)}:
-        return False
-    return values.proportional(*(Node("add", (n.items[0], Node("neg", n.items[1:]))) for n in (p, g)))
+    match p, g:
+        case Node("relation", (a, b), (sign,)), Node("relation", (c, d), (other,)) if sign in ("=", *FLIPPED):
+            factor = values.factor(minus(a, b), minus(c, d))
+            if factor is None:
+                return False
+            negative = as_pair(factor)[0][0]  # the sign of its real part
+            return other == (FLIPPED.get(sign, sign) if negative else sign)
+        case Node("relation", (Node("add") as total, value), ("=",)), _ if not has(total, "number"):  # a + b = 5 for 5
+            return not letters(value) and g.kind != "relation" and values.equal(value, g)
+    return False
 
 
 def answers(p, g, values):
