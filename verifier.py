@@ -295,7 +295,7 @@ def labels(p, g, values):
     label = p.kind if p.kind in ("unit", "where") else g.kind
     if p.value in ("am", "pm") and g.kind == "number" or g.value in ("am", "pm") and p.kind == "number":
         return False  # 5 is no 5 am
-    if p.kind == "unit" != g.kind and p.value.startswith("radi"):  # 101_2 for 101
+    if p.kind == "unit" != g.kind and p.value.startswith("radix"):  # 101_2 for 101
         return False
     if p.kind == g.kind:
         return p.value == g.value and equal(p.items[0], g.items[0], values)

@@ -124,8 +124,7 @@ def letters(node):
 
 
 def letter(name, point):
-    """i, e, pi, or the number that stands for a letter at this point, a function of its name: fractions, some
-    negative; then integers, for what is only defined there."""
+    """i, e, pi, or what stands for a letter at this point, by its name: fractions, some negative; then integers."""
     if name in CONSTANTS:
         return CONSTANTS[name]
     if point is None:  # only numbers were expected
@@ -356,7 +355,8 @@ def relations(p, g, values):
     if not p_named or not g_named:
         return False
     (p_name, p_value), (g_name, g_value) = p_named, g_named
-    known = p_value is not p or g_value is not g
+    bare_ends = {p.kind, g.kind, p_value.kind, g_value.kind} == {"list", "relation", "tuple"}  # 1, 3 for 1 < x < 3
+    known = (p_value is not p or g_value is not g) and not (bare_ends and ("=",) not in (p.value, g.value))
     if known and same_name(p_name, g_name) and values.equal(p_value, g_value):
         return True
     if several(p) or several(g):

@@ -9,12 +9,14 @@ import torch
 import train
 from engine.batch import in_batches, joined_rollouts, sample_seed
 from engine.checkpoints import checkpoints
-from engine.data import Problem
+from engine.config import TrainConfig, complete_train
+from engine.data import Problem, training_prompts
 from engine.parallel import setup
 from engine.rewards import Graded
 from engine.runs import choose, read_lines, read_metrics
 from engine.samples import few_samples
 from engine.state import start
+from eval import Protocol
 from rollout import Policy, generate, score
 from train import train_step
 
@@ -58,9 +60,17 @@ def test_the_learning_rate_rises_over_the_warm_up_and_then_stays():
     assert [train_step(s)["lr"] for _ in range(3)] == pytest.approx([0.0005, 0.001, 0.001])
 
 
-def test_sampling_in_batches_gives_the_same_responses():
+def test_sampling_in_batches_gives_the_same_responses(monkeypatch):
+    sizes, original = [], train.generate
+
+    def noting(policy, prompts, *rest, **options):
+        sizes.append(len(prompts))
+        return original(policy, prompts, *rest, **options)
+
+    monkeypatch.setattr(train, "generate", noting)
     whole, parts = state(), state("--sample_batch", "5")  # one prompt of four responses at a time
     lines = [train_step(s) for s in (whole, parts)]
+    assert sizes == [4, 1, 1, 1, 1]
     for name in ("reward", "length", "tokens", "truncated"):
         assert lines[0][name] == lines[1][name]
     assert lines[0]["er"] == pytest.approx(lines[1]["er"], rel=1e-5)
@@ -82,6 +92,19 @@ def test_rollouts_joined_below_each_other_score_as_they_were_sampled(policy, tok
     torch.testing.assert_close(states, r.states, atol=1e-4 * states.abs().max().item(), rtol=0)
     assert r.texts(tokenizer) == [text for part in parts for text in part.texts(tokenizer)]
     assert r.finished.tolist() == [x for part in parts for x in part.finished.tolist()]
+
+
+def test_training_and_evaluation_ask_with_the_system_message_and_chat_options(tokenizer, monkeypatch):
+    template = "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if deep is defined %}*{% endif %}="
+    monkeypatch.setattr(tokenizer, "chat_template", template)
+    config = complete_train(
+        TrainConfig(template="chat", system="(8)", chat_options='{"deep": true}', max_prompt_tokens=400)
+    )
+    (_, ids), *_ = training_prompts(config, tokenizer, room=512, say=print)
+    text = tokenizer.decode(ids)
+    assert text.startswith("(8)") and text.endswith("*=")
+    protocol = Protocol.of(config, n=1, top_p=1.0, batch=8)
+    assert (protocol.template, protocol.system, protocol.chat_options) == ("chat", "(8)", '{"deep": true}')
 
 
 def test_the_best_checkpoint_by_the_evaluations_on_the_way_stays_beside_the_newest(tmp_path, monkeypatch):

@@ -304,6 +304,8 @@ $(1,1), (3,2)$ != (1,1) ¦ (1,1),(2,3) ¦ 1,1,3,2
 (\pm1,2) != (1,2) ¦ (1,2),(1,-2)
 
 # intervals
+1<x<3 == (1,3) ¦ 1 < x < 3
+1<x<3 != 1,3 ¦ 1 and 3 ¦ [1,3]
 (-oo, 3) == x<3 ¦ (-\infty, 3) ¦ \left\{\left. x \right| x<3\right\} ¦ \{z \mid z<3\}
 (-oo, 3) != (-oo, 3] ¦ (oo, 3)
 (0,3] == \{x \in \mathbb{R} \mid 0<x\le 3\}
@@ -620,6 +622,8 @@ a+b=6 != 6
 10\text{ N m} == 10\text{ m N}
 (1,2) == \begin{aligned}x&=1\\y&=2\end{aligned}
 28\% == 28 per cent ¦ 28 pct
+5 == 5 radians
+(x,y)=(1,2) == 1,2 ¦ x=1,y=2
 D == 答案D ¦ D项 ¦ D - mitochondria
 """
 
