@@ -75,7 +75,7 @@ def reward_of(function, prompt, response, problem):
         value = function(prompt, response, problem.answer, problem.row)
         parts = {name: float(part) for name, part in value.items()} if isinstance(value, dict) else {}
         return (sum(parts.values()) if parts else float(value)), parts
-    except Exception as error:
+    except Exception as error:  # the user's code may raise anything; all of it is said, with what it was asked about
         name = getattr(function, "__name__", function)
         raise RewardError(f"reward {name} on {problem.id}, response {response!r:.200}: {error!r}") from error
 
