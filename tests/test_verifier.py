@@ -622,7 +622,8 @@ a+b=6 != 6
 10\text{ N m} == 10\text{ m N}
 (1,2) == \begin{aligned}x&=1\\y&=2\end{aligned}
 28\% == 28 per cent ¦ 28 pct
-5 == 5 radians
+5 == 5 radians ¦ 5 rad
+5\text{ rad} == 5 rad ¦ 5 radians ¦ 5
 (x,y)=(1,2) == 1,2 ¦ x=1,y=2
 D == 答案D ¦ D项 ¦ D - mitochondria
 """
