@@ -120,12 +120,12 @@ NAMES = table(
 )
 # One name for each spelling of a unit. Any longer word after a number counts as a unit, too, but for those of NO_UNIT.
 UNITS = table(
-    "mm millimeter millimetre 毫米; cm centimeter centimetre 厘米; dm; m meter metre 米; km kilometer kilometre 千米 "
-    "公里; nm; in inch inches 英寸; ft foot feet; yd yard; mi mile; mL ml milliliter; L l liter litre 升; mg; g gram "
-    "gm 克; th st nd rd; kg kilogram 千克 公斤; lb lbs pound pounds; oz ounce; s second 秒; day 天 日; week; min minute "
-    "mins 分钟 分; h hr hrs hour 小时 时; month 个月; year yr yrs 年; mph; N newton; J joule; kJ; eV; W watt; V volt; A amp; K "
-    "kelvin; rad radian radians; C; F; T; Hz hertz; Pa; mol mole; ohm; kWh; cent; dollar usd 美元; yuan 元 rmb yen 块; "
-    "euro; people 人; man men; 个; pt pts point; per; each; unit; am AM; pm PM; boy; girl; car; bus; way; egg; toy; pen; box; bag"
+    "mm millimeter millimetre 毫米; cm centimeter centimetre 厘米; dm; m meter metre 米; km kilometer kilometre 千米 公里; nm; "
+    "in inch inches 英寸; ft foot feet; yd yard; mi mile; mL ml milliliter; L l liter litre 升; mg; g gram gm 克; th st nd "
+    "rd; kg kilogram 千克 公斤; lb lbs pound pounds; oz ounce; s second 秒; day 天 日; week; min minute mins 分钟 分; h hr hrs "
+    "hour 小时 时; month 个月; year yr yrs 年; mph; N newton; J joule; kJ; eV; W watt; V volt; A amp; K kelvin; rad radian "
+    "radians; C; F; T; Hz hertz; Pa; mol mole; ohm; kWh; cent; dollar usd 美元; yuan 元 rmb yen 块; euro; people 人; man "
+    "men; 个; pt pts point; per; each; unit; am AM; pm PM; boy; girl; car; bus; way; egg; toy; pen; box; bag"
 )
 NO_UNIT = set(
     """root not nor than then if unless except but after before over under squared cubed half halves quarter quarters
