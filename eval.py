@@ -209,6 +209,8 @@ def protocols_of(config, path, sets):
         system=config.system or trained["system"],
         chat_options=config.chat_options or trained["chat_options"],
     )
+    if plain.template != "chat" and (config.system or config.chat_options):
+        raise ValueError(f"--system and --chat_options are for --template chat; this model's is {plain.template}")
 
     # The paper asks more often where there are few problems.
     protocols = {}

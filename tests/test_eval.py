@@ -297,3 +297,9 @@ def test_resume_knows_questions_golds_and_weights_by_their_hash_and_names_what_d
     main([*command[:-1], "other"])
     with pytest.raises(SystemExit, match="cannot be compared, they differ in {'data'"):
         main(["--compare", "done", "other"])
+
+
+def test_a_system_message_for_a_checkpoint_whose_template_is_no_chat_is_refused():
+    config = parse_eval(["--system", "Be brief."])
+    with pytest.raises(ValueError, match="for --template chat; this model's is plain"):
+        evaluation.protocols_of(config, ROOT / "toy_base", {"toy-1": problems_for(1)})
