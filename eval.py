@@ -266,7 +266,7 @@ def run(config):
     path, said = resolve_model(config.model)
     world = setup(config.threads)
     protocols = protocols_of(config, path, sets)
-    dtype = "bfloat16" if world.device.type == "cuda" else "float32"
+    dtype = "bfloat16" if world.device.type == "cuda" or config.bfloat16 else "float32"
 
     # Load the model before the folder is made: what cannot work leaves nothing behind.
     policy, tokenizer, stops = load_policy(path, dtype, sets, protocols, config, world.device)

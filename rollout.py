@@ -42,12 +42,14 @@ class Policy(nn.Module):
             raise ValueError(f"layer {layer}: {type(lm).__name__} has 0 (embeddings) to {last}, and -1, the final norm")
         self.lm = lm
         self.layer = layer
+        self.bfloat16 = False  # True: matrices are multiplied in bfloat16, whatever the weights are kept in
 
     def forward(self, ids, attention, targets=None, **options):
         """`next_token` without targets, `scores` with them. Sharded weights are gathered only for calls of forward."""
-        if targets is None:
-            return self.next_token(ids, attention, **options)
-        return self.scores(ids, attention, targets, **options)
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.bfloat16):
+            if targets is None:
+                return self.next_token(ids, attention, **options)
+            return self.scores(ids, attention, targets, **options)
 
     def next_token(self, ids, attention, cache=None):
         """(logits [b, V] of the token after ids, the state [b, D] that they were made from).

@@ -247,15 +247,18 @@ def shard(policy, world):
 def unsharded(*policies):
     """All weights on each process meanwhile, so that they may call the model at different times, and differently often.
 
-    Without gradients only. A policy that is None is left out.
+    Without gradients only. A policy that is None is left out. Where a CPU multiplies in bfloat16, weights are rounded
+    once in here, and not at each call.
     """
+    rounded = any(policy.bfloat16 for policy in policies if policy)
     modules = [module for policy in policies if policy for module in policy.modules()]
     parts = [module for module in modules if hasattr(module, "set_reshard_after_forward")]  # FSDP's
     roots = {id(policy) for policy in policies}
     for part in parts:
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()
-    yield
+    with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
+        yield
     for part in parts:
         part.reshard()
         part.set_reshard_after_forward(id(part) not in roots, recurse=False)

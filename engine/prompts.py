@@ -38,6 +38,10 @@ TEMPLATES = {
     ),
     # The paper's, for Mistral, which has no token for the end of a turn: the next turn begins with one of these words.
     "abel": Template("Question:\n", "\nAnswer:\nLet's think step by step.\n", ("Question", "Answer")),
+    # ChatML around the question and nothing else: for questions that say themselves how to answer.
+    "chatml": Template(
+        "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", ("<|im_end|>", "<|im_start|>", "<|endoftext|>")
+    ),
     # The toy's: nothing but the question.
     "plain": Template("", ""),
 }

@@ -24,7 +24,7 @@ def few_samples(step, count, graded, metrics, curves, A, shaped, mask):
     """The first `count` responses of a step as JSON-able records.
 
     graded: engine.rewards.Graded; metrics {name: [B]}; curves m_j [count, K], see prefix_curves; A [B]; shaped [B], or
-    [B, T] where tokens differ: then their mean over the tokens of mask [B, T] is kept.
+    [B, T] where tokens differ: then their mean over the tokens is kept; mask [B, T], as sampled.
     """
     if shaped.dim() == 2:
         shaped = (shaped * mask).sum(1) / mask.sum(1)
@@ -35,6 +35,7 @@ def few_samples(step, count, graded, metrics, curves, A, shaped, mask):
         record |= {"gold": problem.answer, "response": text, "answer": extract_answer(text)}
         record |= {"correct": bool(graded.right[i]), "reward": graded.rewards[i].item()}
         record |= {name: known(values[i].item()) for name, values in metrics.items()}
+        record["length"] = int(mask[i].sum())
         record["prefix_ranks"] = [round(m, 3) for m in curves[i].tolist() if not math.isnan(m)]
         record |= {"advantage": A[i].item(), "shaped_advantage": shaped[i].item()}
         records.append(record)

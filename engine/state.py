@@ -50,6 +50,9 @@ def start(make_policy, config, world, checkpoint=None):
         model, tokenizer = load_model(checkpoint or source, world.device)  # the reference stays the first model
         policy = make_policy(model.eval(), config.rank_layer)  # eval: no dropout, or old and new log-probs would differ
         check_family(policy)
+        if config.bfloat16 and world.device.type == "cuda":
+            raise ValueError("--bfloat16 is for a CPU; on a GPU blocks compute in bfloat16 anyway: leave it out")
+        policy.bfloat16 = config.bfloat16
         warn_of_foreign_markers(tokenizer, config.template)
         if config.bench != "none":  # a benchmark that is missing is an error now, not after the training
             load_benchmark(config.bench, config.bench_dir, own=own_fields(config))
@@ -60,6 +63,7 @@ def start(make_policy, config, world, checkpoint=None):
         if config.kl_coef:
             frozen, _ = load_model(source, world.device)
             s.reference = make_policy(frozen.eval().requires_grad_(False))
+            s.reference.bfloat16 = config.bfloat16
     world.agree("data", s.data)
     world.say(f"a response ends with {' or '.join(stop_tokens(tokenizer, s.stop_ids))}")
 

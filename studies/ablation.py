@@ -34,26 +34,42 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import toy
 from ablation_table import OTHERS, measures, report
-from engine.runs import read_metrics, write_whole
+from engine.runs import read_lines, read_metrics, write_whole
 from rank import METRICS
 from shaping import MODES
 
 CURVES = ("reward", *METRICS, "entropy", "length", "beta", "bonus_fraction", "bonus")
 CHAINS = (4, 6, 8, 10)  # operators of the headroom setting
-TRAIN = {
-    "default": "",
-    "headroom": "--data DIR/train.jsonl --template plain --stride 4 --steps 40 --prompts 24 --group 8 --lr 2e-4 "
-    "--max_prompt_tokens 64 --max_new_tokens 96 --kl_coef 0 --entropy_coef 0",
-}
-BENCH = {"default": "toy", "headroom": ",".join(f"DIR/{k}-operators.jsonl" for k in CHAINS)}
 EVAL = "--n 8 --temperature 1 --top_p 1 --max_new_tokens 96 --stride 4"
+
+
+def keep_nothing(samples):
+    return {}
+
+
+class Setting(NamedTuple):
+    """What the runs of a setting have in common. In the options, DIR stands for a folder of the run's own."""
+
+    train: str  # options of train.py
+    eval: str  # options of eval.py
+    write: Callable  # write(folder, seed) makes the files that the options name
+    model: str = "toy"
+    curves: tuple = CURVES  # what is kept of metrics.jsonl
+    scripts: dict = {}  # {arm: (script in place of train.py, --shaping in place of the arm's name)}
+    keep: Callable = keep_nothing  # keep(lines of samples.jsonl): {name: what the record holds of them}
+
+
+def write_nothing(folder, seed):
+    """The embedded data need no files."""
 
 
 def write_chains(folder, seed, train=512, test=64):
@@ -82,6 +98,17 @@ def write_problems(path, problems):
     path.write_text("".join(lines))
 
 
+SETTINGS = {
+    "default": Setting("", f"--bench toy {EVAL}", write_nothing),
+    "headroom": Setting(
+        "--data DIR/train.jsonl --template plain --stride 4 --steps 40 --prompts 24 --group 8 --lr 2e-4 "
+        "--max_prompt_tokens 64 --max_new_tokens 96 --kl_coef 0 --entropy_coef 0",
+        f"--bench {','.join(f'DIR/{k}-operators.jsonl' for k in CHAINS)} {EVAL}",
+        write_chains,
+    ),
+}
+
+
 def python(script, options, folder):
     """Run a script of the repository on one thread; `options` says DIR for `folder`. RuntimeError where it fails."""
     command = [sys.executable, str(ROOT / script), *options.replace("DIR", str(folder)).split()]
@@ -98,38 +125,37 @@ def one(setting, arm, seed, options):
     began = time.time()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        write_chains(folder, seed)
-        commands, lines, model = [], [], "toy"
+        setting.write(folder, seed)
+        commands, lines, samples, model = [], [], [], setting.model
         if arm != "base":
-            train = f"--shaping {arm} --seed {seed} {options['train']} --bench none --save_every 1000 --out DIR/run"
-            commands.append(python("train.py", train, folder))
+            script, shaping = setting.scripts.get(arm, ("train.py", arm))
+            train = f"--shaping {shaping} --seed {seed} {options['train']} --bench none --save_every 1000 --out DIR/run"
+            commands.append(python(script, train, folder))
             lines = read_metrics(folder / "run")
+            samples = read_lines(folder / "run/samples.jsonl")
             model = f"DIR/run/checkpoint-{len(lines)}"
         commands.append(python("eval.py", f"--model {model} {options['eval']} --out DIR/eval", folder))
         results = json.loads((folder / "eval/results.json").read_text())
     levels = {level: summary for level, summary in results["benchmarks"].items() if "pooled" not in level}
-    return {
+    record = {
         "pass@1": {level: round(summary["pass@1"], 6) for level, summary in levels.items()},
         "pass@8": {level: round(summary["pass@8"], 6) for level, summary in levels.items()},
-        "curves": {name: [five_digits(line[name]) for line in lines] for name in CURVES},
+        "curves": {name: [five_digits(line[name]) for line in lines] for name in setting.curves},
         "seconds": round(time.time() - began, 1),
         "commands": commands,
         "versions": results["versions"],
         "machine": f"{platform.platform()}, {os.cpu_count()} cores",
     }
+    return record | setting.keep(samples)
 
 
 def five_digits(value):
     return None if value is None else float(f"{value:.5g}")
 
 
-def run(setting, arms, seeds, jobs, out, train="", evaluate=""):
-    """Make the runs of one setting that are not in its results file yet; each is written down as it ends."""
-    path = out / f"ablation-{setting}.json"
-    options = {
-        "train": f"{TRAIN[setting]} {train}".strip(),
-        "eval": f"--bench {BENCH[setting]} {EVAL} {evaluate}".strip(),
-    }
+def run(name, setting, arms, seeds, jobs, path, train="", evaluate=""):
+    """Make the runs of one Setting that are not in the file `path` yet; each is written down as it ends."""
+    options = {"train": f"{setting.train} {train}".strip(), "eval": f"{setting.eval} {evaluate}".strip()}
     kept = json.loads(path.read_text()) if path.exists() else {"options": options, "runs": {}}
     if kept["options"] != options:
         raise ValueError(f"{path} holds runs with {kept['options']}, not {options}: give another --out")
@@ -146,7 +172,7 @@ def run(setting, arms, seeds, jobs, out, train="", evaluate=""):
                     kept["runs"][f"{arm}/{seed}"] = record
                 write_whole(path, json.dumps(kept, separators=(",", ":")))
                 found = "  ".join(f"{name} {value:.3f}" for name, value in measures(record).items())
-                print(f"[{i}/{len(todo)}] {setting} {arm} seed {seed}, {record['seconds']:.0f} s: {found}", flush=True)
+                print(f"[{i}/{len(todo)}] {name} {arm} seed {seed}, {record['seconds']:.0f} s: {found}", flush=True)
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -166,7 +192,7 @@ def parse(argv=None):
     args = parser.parse_args(argv)
     names = args.settings.split(",")
     arms = ["none", *(arm for arm in args.arms.split(",") if arm != "none")]
-    for option, chosen, known in (("--settings", names, TRAIN), ("--arms", arms, MODES)):
+    for option, chosen, known in (("--settings", names, SETTINGS), ("--arms", arms, MODES)):
         unknown = [name for name in chosen if name not in known]
         if unknown:
             parser.error(f"{option} {','.join(unknown)}: choose from {', '.join(known)}")
@@ -178,8 +204,9 @@ def main(argv=None):
     args.out.mkdir(parents=True, exist_ok=True)
     try:
         for name in [] if args.table else names:
-            run(name, arms, args.seeds, args.jobs, args.out, args.train, args.eval)
-        report(args.out, [name for name in TRAIN if (args.out / f"ablation-{name}.json").exists()])
+            path = args.out / f"ablation-{name}.json"
+            run(name, SETTINGS[name], arms, args.seeds, args.jobs, path, args.train, args.eval)
+        report(args.out, [name for name in SETTINGS if (args.out / f"ablation-{name}.json").exists()])
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"ablation.py: {error}")
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from engine.batch import in_batches, joined_rollouts, sample_seed
 from engine.checkpoints import checkpoints
 from engine.config import TrainConfig, complete_train
 from engine.data import Problem, training_prompts
-from engine.parallel import setup
+from engine.parallel import setup, unsharded
 from engine.rewards import Graded
 from engine.runs import choose, read_lines, read_metrics
 from engine.samples import few_samples
@@ -48,11 +48,28 @@ def test_the_shaped_advantage_of_a_kept_response_is_the_mean_over_its_own_tokens
     shaped, mask = torch.tensor([[-0.6, -1.0, -1.0, -1.0]]), torch.tensor([[True, False, False, False]])
     (record,) = few_samples(1, 4, graded, {}, torch.zeros(1, 0), torch.tensor([-1.0]), shaped, mask)
     assert record["shaped_advantage"] == pytest.approx(-0.6) and record["advantage"] == -1
+    assert record["length"] == 1
 
 
 def test_no_samples_are_kept_where_none_are_asked_for(tmp_path):
     train.main([*SMALL, "--steps", "1", "--log_samples", "0", "--out", str(tmp_path / "run")])
     assert read_lines(tmp_path / "run" / "samples.jsonl") == []
+
+
+def test_bfloat16_rounds_what_is_multiplied_and_not_the_weights():
+    exact, rounded = state(), state("--bfloat16")
+    line, line_rounded = train_step(exact), train_step(rounded)
+    assert line["sampler_gap"] < 1e-5 < line_rounded["sampler_gap"] < 0.05  # two ways to round in bfloat16
+    assert {p.dtype for p in rounded.policy.parameters()} == {torch.float32}
+
+    # The oracle: one matrix of the model, its factors rounded to 8 bits by hand.
+    head = rounded.policy.lm.get_output_embeddings().weight.detach()
+    z = torch.randn(3, head.shape[1], generator=torch.Generator().manual_seed(0))
+    by_hand = z.bfloat16().double() @ head.bfloat16().double().T
+    with unsharded(rounded.policy):
+        ours = rounded.policy.logits(z).double()
+    torch.testing.assert_close(ours, by_hand, rtol=2**-8, atol=1e-3)  # the product is rounded, too
+    assert (z.double() @ head.double().T - by_hand).abs().max() > 1e-3
 
 
 def test_the_learning_rate_rises_over_the_warm_up_and_then_stays():

@@ -41,6 +41,7 @@ TEXTS = {
                   + "\nPlease reason step by step, and put your final answer within \\boxed{}.<|im_end|>\n"
                     "<|im_start|>assistant\n",
     "abel": "Question:\n" + QUESTION + "\nAnswer:\nLet's think step by step.\n",
+    "chatml": "<|im_start|>user\n" + QUESTION + "<|im_end|>\n<|im_start|>assistant\n",
     "plain": QUESTION,
 }
 
@@ -108,7 +109,7 @@ def test_chat_without_a_chat_template_names_the_alternatives():
 
 
 def test_unknown_template_names_the_choices():
-    with pytest.raises(ValueError, match="'qwen'.*chat, qwen-boxed, abel, plain"):
+    with pytest.raises(ValueError, match="'qwen'.*chat, qwen-boxed, abel, chatml, plain"):
         render(tokenizer_of_characters(), QUESTION, "qwen")
 
 

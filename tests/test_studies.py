@@ -96,9 +96,9 @@ def test_the_arms_are_the_modes_of_shaping_and_one_that_can_only_be_shown(tmp_pa
 def test_the_published_tables_are_those_of_the_published_results(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     results = ROOT / "studies/results"
-    for name in ablation.TRAIN:
+    for name in ablation.SETTINGS:
         (tmp_path / f"ablation-{name}.json").write_text((results / f"ablation-{name}.json").read_text())
-    ablation_table.report(tmp_path, list(ablation.TRAIN))
+    ablation_table.report(tmp_path, list(ablation.SETTINGS))
     assert (tmp_path / "ablation.md").read_text() == (results / "ablation.md").read_text()
 
 
@@ -125,11 +125,12 @@ def test_ablation_resumes_with_what_is_missing(tmp_path, monkeypatch, capsys):
 
 
 def test_one_run_of_the_ablation(tmp_path):
-    options = {
-        "train": f"{ablation.TRAIN['headroom']} --steps 2 --prompts 2 --group 2 --mini_batches 1",
-        "eval": f"--bench {ablation.BENCH['headroom']} {ablation.EVAL} --limit 1",
+    headroom = ablation.SETTINGS["headroom"]
+    small = {
+        "train": f"{headroom.train} --steps 2 --prompts 2 --group 2 --mini_batches 1",
+        "eval": f"{headroom.eval} --limit 1",
     }
-    run = ablation.one("headroom", "shuffled", 0, options)
+    run = ablation.one(headroom, "shuffled", 0, small)
     assert len(run["curves"]["reward"]) == 2 and list(run["pass@8"]) == [f"{k}-operators" for k in ablation.CHAINS]
     assert run["commands"][0].startswith("python train.py --shaping shuffled") and "torch" in run["versions"]
 
