@@ -24,8 +24,8 @@ OTHERS = tuple(mode for mode in MODES if mode != "none")  # what is compared wit
 GONE = "release"
 ARMS = ("none", *OTHERS, GONE)  # in the order of tables and colours
 LAST = 5  # training steps behind entropy, length and ER at the end
-AT_THE_END = ("er", "entropy", "length")
-SCALE = {"area": 100, "pass@1": 100, "pass@8": 100, "entropy": 1000}  # for the tables
+AT_THE_END = ("er", "entropy", "length", "equal_groups")  # the last only where a run has kept it
+SCALE = {"area": 100, "pass@1": 100, "pass@8": 100, "entropy": 1000, "equal_groups": 100}  # for the tables
 TWO_DIGITS = ("er", "length")  # after the point; the others have one
 
 HEAD = """# Ablation: paired differences to plain GRPO
@@ -48,7 +48,7 @@ def measures(record):
     for k in ("pass@1", "pass@8"):
         found[k] = statistics.fmean(record[k].values())
     for name in AT_THE_END:
-        if curves[name]:
+        if curves.get(name):
             found[name] = statistics.fmean(curves[name][-LAST:])
     return found
 
@@ -79,11 +79,11 @@ def differences(runs, value):
 
 
 def by_arm(kept):
-    """{arm: {seed: record}} of a results file, in the order of ARMS."""
+    """{arm: {seed: record}} of a results file, in the order of ARMS; then arms that are no mode of shaping.py."""
     runs = {arm: {} for arm in ARMS}
     for key, record in kept["runs"].items():
         arm, seed = key.split("/")
-        runs[arm][seed] = record
+        runs.setdefault(arm, {})[seed] = record
     return {arm: own for arm, own in runs.items() if own}
 
 

@@ -42,7 +42,7 @@ from engine.checkpoints import versions
 from engine.data import Problem, load_benchmark
 from engine.evaluations import resolve_model
 from engine.models import check_family, load_model, model_room
-from engine.parallel import setup
+from engine.parallel import setup, unsharded
 from engine.prompts import render, stop_ids
 from engine.stats import finite
 from plot import pyplot
@@ -82,7 +82,8 @@ def measure(policy, tokenizer, problems, stops, c):
         batch = order[start : start + c.batch]  # B of them
         prompts = [ids for _, ids in batch]
         seeds = [sample_seed(c.seed, problem.source, problem.id) for problem, _ in batch]
-        rollout = generate(policy, prompts, seeds, c.max_new_tokens, stops, c.temperature)
+        with unsharded(policy):
+            rollout = generate(policy, prompts, seeds, c.max_new_tokens, stops, c.temperature)
         logp, entropy, hidden = score(policy, rollout, c.temperature)  # [B, T] [B, T] [B, T, D]
         length = rollout.mask.sum(1)
         responses = list(zip(rollout.responses, rollout.mask))
@@ -212,6 +213,7 @@ def parse(argv=None):
     parser.add_argument("--window", type=int, default=5 * toy.STRIDE)
     parser.add_argument("--max_new_tokens", type=int, default=350)
     parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--bfloat16", action="store_true", help="multiply in bfloat16: faster on some CPUs")
     parser.add_argument("--batch", type=int, default=64, help="responses sampled together; memory: their hidden states")
     parser.add_argument("--reordered", type=int, default=20, help="responses whose states are reordered")
     parser.add_argument("--orders", type=int, default=50, help="random orders of each")
@@ -230,7 +232,8 @@ def main(argv=None):
         model, tokenizer = load_model(path, world.device)
         policy = Policy(model.eval())
         check_family(policy)
-        rows, states = measure(policy, tokenizer, problems, stop_ids(model, tokenizer), c)
+        policy.bfloat16 = c.bfloat16
+        rows, states = measure(policy, tokenizer, problems, stop_ids(model, tokenizer, c.template), c)
     except (ValueError, OSError) as error:
         sys.exit(f"decoupling.py: {error}")
     sets = {"all responses": rows, f"longer than {c.window} states": [r for r in rows if r["length"] > c.window]}

