@@ -146,6 +146,13 @@ def first_above(cdf, u):
     return torch.searchsorted(cdf, threshold[:, None], right=True)[:, 0]
 
 
+def per_token(x, mask):
+    """x [B], or [B, T] where tokens of a response differ, as [B, T] for the mask [B, T]."""
+    if x.dim() == 1:
+        x = x[:, None]
+    return x.expand(mask.shape)
+
+
 def put_back(parts, shape):
     """Tensors [B, T, ...], with 0 where no part has anything, of parts (rows [b], values [b, t, ...], ...).
 

@@ -41,3 +41,10 @@ def describe(world, rollout, graded, group):
     gap = world.sums({"gap": difference.abs().sum()})["gap"] / tokens
     ratio = max(world.gather([difference.max().exp().item()]))
     return numbers | {"sampler_gap": gap, "sampler_ratio": ratio}
+
+
+def describe_ranks(means, undefined, dataset):
+    """{name: number} three times, of rank metrics: their means, how many responses have none, those of the dataset."""
+    counts = {f"{name}_undefined": count for name, count in undefined.items()}
+    whole = {f"dataset_{name}": value.item() for name, value in dataset.items()}
+    return means, counts, whole
