@@ -1,10 +1,10 @@
 """GRPO: the advantage of a response over its group, and the clipped loss.
 
 The idea. Sample G responses to one prompt and check each. A response that is better than its group's mean becomes
-likelier, a worse one less likely. The group's mean stands in for a value network.
+likelier, a worse one less likely. No value network is needed.
 
-Response i has reward R_i and advantage A_i. Its token t has the log-prob l_it now, l_it^old before the update, and
-l_it^ref under a frozen reference. H_it is the entropy of the distribution that it was drawn from.
+Response i has reward R_i and advantage A_i. Its token t has log-prob l_it now, l_it^old before the update, and l_it^ref
+under a frozen reference. H_it is the entropy of the token's distribution.
 
     A_i  = (R_i - mean_group R) / (std_group R + 1e-6)                  Shao et al., arXiv:2402.03300
     r_it = exp(l_it - l_it^old)                                         how much likelier the token has become
@@ -12,8 +12,8 @@ l_it^ref under a frozen reference. H_it is the entropy of the distribution that 
     K_it = exp(l_it^ref - l_it) - (l_it^ref - l_it) - 1                 "k3", an estimate of KL(now || ref)
     loss = sum_it w_it ( - J_it + c_KL K_it - c_H H_it )                w_it: see token_weights
 
-How it differs from the textbook. The weights divide by counts over the whole optimizer update, so cutting the update
-into micro-batches or processes changes nothing (DAPO). A group of equal rewards has A = 0 exactly.
+How it differs from the textbook. The weights divide by counts over the whole optimizer update, so micro-batches and
+processes change nothing. A group of equal rewards has A = 0 exactly.
 """
 
 import torch
@@ -24,8 +24,8 @@ NORMALISATIONS = ("token", "sequence", "constant")
 def group_advantages(rewards, group_size, scale_std=True):
     """Advantage of each response over its group, shape [B], in the dtype of a float input (else float32).
 
-    rewards [B]: each run of `group_size` belongs to one prompt. scale_std=False leaves the division out (Dr. GRPO,
-    arXiv:2503.20783). ValueError: group_size < 2, or B is not a multiple of it.
+    rewards [B]: each run of `group_size` belongs to one prompt. scale_std=False: no division (Dr. GRPO,
+    arXiv:2503.20783). ValueError: group_size < 2, or B is no multiple of it.
 
     >>> group_advantages(torch.tensor([1.0, 0.0, 0.0, 0.0]), 4)
     tensor([ 1.5000, -0.5000, -0.5000, -0.5000])
@@ -41,7 +41,7 @@ def group_advantages(rewards, group_size, scale_std=True):
         std = R.std(1, keepdim=True)  # [B / G, 1]: divides by G - 1
         A = A / (std + 1e-6)
     equal = equal_groups(rewards, group_size)  # [B / G]
-    return A.masked_fill(equal[:, None], 0.0).flatten()  # where all are equal, R - mean may be rounding noise
+    return A.masked_fill(equal[:, None], 0.0).flatten()  # exactly, not up to rounding
 
 
 def equal_groups(rewards, group_size):
@@ -53,7 +53,7 @@ def equal_groups(rewards, group_size):
 def token_logprobs(logits, targets, entropy=True):
     """log p(target) and entropy (nats), both float32 [...], from logits [..., V] and targets [...] int64.
 
-    entropy=False gives 0 for the entropy, and saves a third of the time.
+    entropy=False gives 0 for the entropy, and saves time.
     """
     logp = logits.float().log_softmax(-1)  # [..., V]
     chosen = logp.gather(-1, targets[..., None])[..., 0]
@@ -69,8 +69,8 @@ def token_weights(mask, normalise, tokens, responses, max_new_tokens):
     tokens, responses: counts over the *whole* optimizer update. ValueError: `normalise` is none of these.
 
         token      1 / tokens                       every token weighs the same (DAPO)
-        sequence   1 / (length_i responses)         every response weighs the same (GRPO as first published)
-        constant   1 / (max_new_tokens responses)   no reward for being short or long (Dr. GRPO)
+        sequence   1 / (length_i responses)         every response weighs the same (GRPO)
+        constant   1 / (max_new_tokens responses)   no division by the length (Dr. GRPO)
     """
     m = mask.float()
     if normalise == "token":
@@ -84,7 +84,7 @@ def token_weights(mask, normalise, tokens, responses, max_new_tokens):
 
 
 def k3(log_ratio):
-    """K of log_ratio = l^other - l, of any shape: never negative. Its mean over the policy's tokens is their KL."""
+    """K of log_ratio = l^other - l, of any shape. Its mean over tokens of the policy is KL(policy || other)."""
     return log_ratio.exp() - log_ratio - 1
 
 
@@ -92,9 +92,9 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
                 ref_logp=None, kl_coef=0.0):  # fmt: skip
     """One micro-batch's share of the loss, and a dict of sums that add up over micro-batches.
 
-    logp, old_logp, ref_logp, entropy, weights [B, T] floating; advantages [B] or [B, T]. Where a weight is 0, the other
-    values are ignored, even NaN. The sums: clip_fraction, kl (to the policy before the update), kl_reference.
-    ValueError: advantages of another shape.
+    logp, old_logp, ref_logp, entropy, weights [B, T] floating; advantages [B] or [B, T]. Where a weight is 0, the rest
+    is ignored, even NaN. The sums: clip_fraction, kl (to the policy before the update), kl_reference. ValueError:
+    advantages of another shape.
     """
     if advantages.dim() not in (1, 2) or len(advantages) != len(logp):
         raise ValueError(f"advantages {list(advantages.shape)}: want [B] or [B, T] for log-probs {list(logp.shape)}")

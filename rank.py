@@ -1,7 +1,7 @@
 """Effective rank (ER) of hidden states, and its velocity (ERV) and acceleration (ERA) along a response.
 
-The idea. While a model writes, its final layer passes through hidden states z_1..z_T, points in D dimensions. ER counts
-the directions in which they spread. ERV says how fast that count grows, and ERA whether its growth speeds up.
+The idea. The hidden states z_1..z_T of a response are points in D dimensions. ER counts the directions in which they
+spread. ERV says how fast that count grows, and ERA whether its growth speeds up.
 
 For Z [n, D], whose rows are centred, with singular values sigma_k (Roy & Vetterli, EUSIPCO 2007):
 
@@ -9,15 +9,15 @@ For Z [n, D], whose rows are centred, with singular values sigma_k (Roy & Vetter
 
 ER = 12 means: p has the entropy of a fair die with 12 faces.
 
-The ranks of growing prefixes, one more every s states (arXiv:2509.23808, section 3; the numbers are an example):
+The ranks of prefixes that grow by s states (arXiv:2509.23808, section 3), with an example:
 
     m_j     = ER(z_1..z_{j s + 1})           j = 1..K         2, 4, 6
     delta_j = m_j - mean(m_1..m_{j-1})       j = 2..K            2, 3
     ERV     = mean of delta_j                j = 2..K          2.5
     ERA     = mean of delta_j - delta_{j-1}  j = 3..K            1
 
-delta_j compares a rank with the mean of *all* earlier ranks. It is not a derivative, which would compare it with the
-previous rank. That is the paper's choice.
+delta_j compares a rank with the mean of *all* earlier ranks, and not with the previous one, as a derivative would. That
+is the paper's choice.
 
 How it differs from the paper's release. Spectra are float64, because the rounding of float32 counts as rank. What is
 undefined is NaN instead of 0.
@@ -44,12 +44,11 @@ def effective_rank(z):
     if not z.isfinite().all():
         raise ValueError(f"z {list(z.shape)} holds NaN or Inf: leave such states out")
 
-    # An offset that all states share is no direction that the response explores, but its sigma would be the largest.
+    # Centre: an offset that all states share is no direction of spread, but its sigma would be the largest.
     centred = z - z.mean(0)
     sigma = torch.linalg.svdvals(centred)  # [min(n, D)]
     S = sigma.sum()
-    # No spread at all: p would be 0 / 0.
-    if S == 0:
+    if S == 0:  # no spread at all: p would be 0 / 0
         return torch.ones_like(S)
     p = sigma / S
     entropy = torch.special.entr(p).sum()  # entr(p) = -p ln p, and 0 at p = 0
@@ -59,23 +58,23 @@ def effective_rank(z):
 def prefix_ranks(z, stride):
     """m_1..m_K of one response z [T, D] floating: [K] float64 on the CPU, K = (T - 1) // stride.
 
-    >>> prefix_ranks(torch.eye(7), stride=2).round(decimals=9)  # seven states, each in a direction of its own
+    >>> prefix_ranks(torch.eye(7), stride=2).round(decimals=9)  # each state in a direction of its own
     tensor([2., 4., 6.], dtype=torch.float64)
     """
     K = (len(z) - 1) // stride
     ranks = []
     for j in range(1, K + 1):
-        prefix = z[: j * stride + 1]  # one state more than j strides, because centring takes one rank away
+        prefix = z[: j * stride + 1]  # + 1, because centring takes one rank away
         ranks.append(effective_rank(prefix))
     return torch.tensor(ranks, dtype=torch.float64)
 
 
 def rank_changes(m):
-    """delta_2..delta_K of prefix ranks m [..., K] floating: [..., K - 1]. Both are NaN beyond a response's last."""
+    """delta_2..delta_K of prefix ranks m [..., K] floating, NaN beyond a response's last: [..., K - 1]."""
     K = m.shape[-1]
     j = torch.arange(1, K + 1, device=m.device)
     mean = m.cumsum(-1) / j  # [..., K]: of m_1..m_j
-    return m[..., 1:] - mean[..., :-1]  # each rank against the mean that ends just before it
+    return m[..., 1:] - mean[..., :-1]  # each rank against the mean of those before it
 
 
 def velocity(m):
@@ -94,15 +93,15 @@ def acceleration(m):
 
 @dataclass(frozen=True)
 class Measured:
-    """B responses, and the ranks that engine/spectra.py found for them."""
+    """B responses and their ranks."""
 
-    hidden: torch.Tensor  # [B, T, D] floating: the states; anything at all where mask is False
+    hidden: torch.Tensor  # [B, T, D] floating: the states
     mask: torch.Tensor  # [B, T] bool: which states count
     whole: torch.Tensor  # [B] float64: ER of each whole response
-    prefixes: torch.Tensor  # [B, K] float64: m_j, NaN beyond the last; a single m_1 may be NaN
+    prefixes: torch.Tensor  # [B, K] float64: m_j, NaN beyond the last
 
 
-# A metric is a function of Measured -> [B] float64, NaN where it is undefined. A new one is a line here, such as
+# A metric is a function of Measured -> [B] float64. A new one is a line here, such as
 #     "size": lambda batch: mean_states(batch.hidden, batch.mask).norm(dim=1),
 METRICS = {
     "er": lambda batch: batch.whole,
@@ -115,12 +114,11 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
     """METRICS of every response: {name: [B] float64}, from hidden [B, T, D] floating and mask [B, T] bool.
 
     stride   s, states between prefixes
-    window   None: ERV and ERA are of the whole response (the equations). W: of its last W states (the release: 512)
-    method   of engine/spectra.py: "exact"; "fast", to 1e-6; "auto", the cheaper of the two
+    window   None: the whole response. W: ERV and ERA see its last W states only (the release: 512)
+    method   "exact"; "fast", to 1e-6; "auto", the cheaper of the two
 
-    The tests hold the result against `effective_rank` and `prefix_ranks`, so engine/spectra.py need not be read. NaN or
-    Inf in a response: its metrics are NaN, and a RuntimeWarning. ValueError: wrong shape or dtype, stride < 1,
-    window < 2 strides.
+    Tests hold the result against `prefix_ranks`, so engine/spectra.py need not be read. NaN or Inf in a response: its
+    metrics are NaN, and a RuntimeWarning. ValueError: wrong shape or dtype, stride < 1, window < 2 strides.
 
     >>> metrics = rank_metrics(torch.eye(7)[None], torch.ones(1, 7, dtype=torch.bool), stride=2)  # m = 2, 4, 6
     >>> [round(metrics[name].item(), 9) for name in ("er", "erv", "era")]
@@ -136,7 +134,7 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
     return metrics
 
 
-# A first reader can skip the rest: the same metrics for a whole set of responses, for the log only.
+# A first reader can skip the rest: metrics of a whole set of responses, which are only logged.
 
 
 def mean_states(hidden, mask):

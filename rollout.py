@@ -1,18 +1,18 @@
 """Sampling responses, and scoring them: the only file that calls the model.
 
 The idea. The hidden state z_t at the position *before* token t (final layer, after the final norm) predicts token t.
-The LM head turns z_t into the token's log-prob, and rank.py takes the rank of z_1..z_T. `generate` keeps log-probs and
-states as it samples. `score` computes both anew for whole responses.
+The LM head makes the token's log-prob of z_t, and rank.py takes the rank of z_1..z_T. `generate` keeps both as it
+samples. `score` computes both anew for whole responses.
 
-    token = min{ v : p_1 + ... + p_v > u }       u: a uniform number of the response's own generator
+    token = min{ v : p_1 + ... + p_v > u }       u: a uniform number that the response's seed decides
 
-So a response depends on its seed and not on the rows beside it.
+So a response does not depend on the rows beside it.
 
-How it differs from `model.generate`. Each prompt is read once for all its samples, and a response that has ended leaves
-the batch. Left out: beams, penalties, top-k, paging.
+How it differs from `model.generate`. Each prompt is read once for all its samples. A response that has ended leaves the
+batch.
 
-Symbols: N prompts, B = N x samples responses, of which some b go on or make a part; P longest prompt, T longest
-response, D hidden width, V vocabulary.
+Symbols: N prompts, B = N x samples responses, b some of them, P longest prompt, T longest response, D hidden width, V
+vocabulary.
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Policy(nn.Module):
     def next_token(self, ids, attention, cache=None):
         """(logits [b, V] of the token after ids, the state [b, D] that they were made from).
 
-        ids [b, L] int64; attention [b, L + cached] int64: 0 on padding, of what is cached as well.
+        ids [b, L] int64; attention [b, cached + L] int64, 0 on padding.
         """
         final, kept = self.states(ids, attention, cache)
         logits = self.logits(final[:, -1])
@@ -59,7 +59,7 @@ class Policy(nn.Module):
     def scores(self, ids, attention, targets, temperature=1.0, entropy=True):
         """(log-probs [b, T], entropies [b, T], states [b, T, D]) of targets [b, T], the last T tokens of ids [b, L].
 
-        The first two are float32, 0 on padding. entropy=False: entropies are 0, and cost no time.
+        The first two are float32, 0 on padding. entropy=False: entropies are 0.
         """
         T = targets.shape[1]
         real = attention[:, -T:].bool()  # [b, T]
@@ -69,10 +69,10 @@ class Policy(nn.Module):
         def of_tokens(states, targets):  # [n, D], [n] -> [n], [n]
             return token_logprobs(self.logits(states) / temperature, targets, entropy)
 
-        # A few tokens at a time: never are all the logits [b, T, V] in memory.
+        # A few tokens at a time: the logits [b, T, V] may not fit the memory.
         V = self.lm.get_output_embeddings().weight.shape[0]
         logp, H = by_token(of_tokens, V, real, final[:, predicting], targets)
-        return logp, H, kept[:, predicting].clone()  # a view would keep the prompt's in memory
+        return logp, H, kept[:, predicting].clone()  # a copy: a view would keep the prompt's states in memory
 
     def states(self, ids, attention, cache=None):
         """(final states [b, L, D], states of the layer that is kept [b, L, D]) of ids [b, L]."""
@@ -105,10 +105,10 @@ class Rollout:
     attention: torch.Tensor  # [B, P + T] int64: 1 on prompt and sampled tokens
     mask: torch.Tensor  # [B, T] bool: what was sampled, the end token included
     logprobs: torch.Tensor  # [B, T] float32: the sampler's, at its temperature, 0 outside the mask
-    entropy: torch.Tensor  # [B, T] float32: of the distribution of each token (before top_p), nats
-    finished: torch.Tensor  # [B] bool: ended with a stop token, not cut at max_new_tokens
+    entropy: torch.Tensor  # [B, T] float32: of each token's distribution, nats
+    finished: torch.Tensor  # [B] bool: ended with a stop token
     states: torch.Tensor | None = None  # [B, T, D]: what predicted each token
-    # What a training step adds where it needs it, [B, T] each.
+    # What a training step adds, [B, T] each.
     advantages: torch.Tensor | None = None
     old_logprobs: torch.Tensor | None = None  # before the update
     ref_logprobs: torch.Tensor | None = None  # of the frozen reference
@@ -160,12 +160,12 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
     cache = new_cache(policy.lm)
     logits, state = policy(ids, attention, cache=cache)  # [N, V], [N, D]
 
-    # Repeat what was read for each of its samples, and make room for their tokens.
+    # Repeat what was read for each of its samples. `live` holds the logits and states of the responses that go on.
     live = LiveRows(policy, cache, logits, state, samples)
     r = Rollout(**empty_rows(ids, attention, samples, max_new_tokens, state if keep_states else None))
 
     for t in range(max_new_tokens):
-        # Draw a token for each response that goes on: live.rows [b], 0 2 where number 1 of three has ended.
+        # Draw a token for each of them. live.rows [b] are their numbers: 0 2 after number 1 of three has ended.
         token = inverse_cdf(live.logits, u[live.rows, t], temperature, top_p)  # [b]
         logp, H = token_logprobs(live.logits / (temperature or 1.0), token)  # [b] each; temperature 0: as at 1
         live.write(r, t, token, logp, H)

@@ -1,12 +1,11 @@
 """Dual-channel shaping: the rank metrics of a response become a small, bounded addition to its advantage.
 
 The idea. A response is reinforced a little more if its states explored more directions than usual (ER), or gained them
-faster than usual (ERV), which the paper calls exploitation. ERA decides which of the two counts: exploration where the
-growth speeds up more than usual, exploitation where it does less.
+faster than usual (ERV), which the paper calls exploitation. ERA decides which of the two counts.
 
     mu_k                                                      running mean of metric x_k in {ER, ERV, ERA} over steps
-    d_k  = clamp( (x_k - mu_k) / (|mu_k| + eps), -5, 5 )      relative deviation of this response, eps = 1e-8
-    beta = sigmoid( g d_ERA )                                 meta-controller: the weight of exploration, gain g = 2
+    d_k  = clamp( (x_k - mu_k) / (|mu_k| + eps), -5, 5 )      relative deviation, eps = 1e-8
+    beta = sigmoid( g d_ERA )                                 meta-controller: the weight of exploration, g = 2
     Phi  = beta tanh(d_ER) + (1 - beta) tanh(d_ERV)           dual channel: exploration, exploitation
     A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2 (arXiv:2509.23808)
 
@@ -20,7 +19,7 @@ A first reader can skip the controls, modes that each change one thing:
     none      A' = A: plain GRPO
     er, erv   beta held at 1, at 0: one channel alone
     equal     beta held at 1/2: no controller
-    shuffled  the caller passes in the metrics of other responses: bonuses of the same sizes, without their signal
+    shuffled  the caller passes in the metrics of other responses
     entropy   Phi_t = a H_t, the entropy at token t and a = 0.4 (Cheng et al., arXiv:2506.14758)
 """
 
@@ -34,9 +33,7 @@ HELD_BETA = {"er": 1.0, "erv": 0.0, "equal": 0.5}
 
 
 def deviation(x, mu):
-    """d_k, float64 [B]: how far the metric x [B] of each response lies from its running mean mu (a number), relatively.
-
-    A metric or a mean that is undefined (NaN) is no deviation: 0.
+    """d_k, float64 [B], of a metric x [B] from its running mean mu (a number); 0 where either is undefined (NaN).
 
     >>> deviation(torch.tensor([12.0, 9.0, math.nan]), 10.0)
     tensor([ 0.2000, -0.1000,  0.0000], dtype=torch.float64)
@@ -51,8 +48,8 @@ def shape_advantages(
 ):
     """A' in the dtype of A, [B] (with mode "entropy" [B, T]), and a dict of the bonus to log.
 
-    advantages [B]; metrics {name: [B]}, see rank.rank_metrics; baseline {name: mu_k}, or None before the first step;
-    mask [B, T] bool and entropy [B, T] in nats for mode "entropy". ValueError: no such mode; kappa not above 1.
+    advantages [B]; metrics {name: [B]}; baseline {name: mu_k}, None before the first step; mask [B, T] bool and entropy
+    [B, T] in nats for mode "entropy". ValueError: no such mode; kappa not above 1.
 
     >>> metrics = {"er": torch.tensor([12.0, 8.0]), "erv": torch.tensor([3.0, 2.0]), "era": torch.tensor([1.0, 1.0])}
     >>> shape_advantages(torch.tensor([1.0, -1.0]), metrics, baseline={"er": 10.0, "erv": 2.0, "era": 1.0})
@@ -78,7 +75,7 @@ def shape_advantages(
     # Two channels, each between -1 and 1, mixed by that weight.
     Phi = beta * torch.tanh(d["er"]) + (1 - beta) * torch.tanh(d["erv"])  # [B]
 
-    # Only what is better than usual counts, and never more than a share of the advantage itself.
+    # Only what is above usual counts, and never more than a share of the advantage.
     bonus = bounded(Phi, advantages, kappa)
     return advantages + bonus, stats_of(bonus) | {"beta": beta.mean().item()}
 
@@ -95,11 +92,9 @@ def stats_of(bonus):
 
 
 def update_baseline(baseline, means, alpha=0.3):
-    """The running means {name: mu_k} after a step with `means` {name: mean of the metric over the step's responses}.
+    """The running means {name: mu_k} after a step with `means` {name: mean over the step's responses, may be NaN}.
 
         mu_k <- (1 - alpha) mu_k + alpha mean_k               the first step: mu_k = mean_k
-
-    A metric that no response of the step has (NaN) leaves its mu as it is.
 
     >>> update_baseline({"er": 10.0}, {"er": 20.0}, alpha=0.25)
     {'er': 12.5}

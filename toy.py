@@ -11,11 +11,11 @@ Operands are 2..9, and every intermediate value is 0..99. Full working is one li
     28+8=36
     \boxed{36}
 
-What there is to learn. The base model can do any single operation, but not two at once in its head. Still it often
-leaves lines out, and is then usually wrong. Showing the work is rare and is paid for: RL finds it.
+What there is to learn. The base model can do any single operation, but not two at once. Still it often leaves lines
+out, and is then usually wrong. Showing the work is rare and is paid for: RL finds it.
 
-How it differs from other toys: nothing is special-cased. A folder holds the base model (engine/toy_model.py makes it),
-and all code is what a 7B model goes through.
+How it differs from other toys: nothing is special-cased. The base model (engine/toy_model.py makes it) goes through the
+code of a 7B model.
 """
 
 import operator
@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 BASE = Path(__file__).resolve().parent / "toy_base"
 STRIDE = 4  # tokens between the prefixes of rank.py, about half a line of working
-MAX_NEW_TOKENS = 96  # the longest full working takes fewer than 72
+MAX_NEW_TOKENS = 96  # full working takes fewer than 72
 
 # Level: (number of operators, range of the first number).
 STARTS, UNSEEN_STARTS = (2, 20), (21, 60)
@@ -59,7 +59,7 @@ def chain(rng: random.Random, operators: int, starts: tuple[int, int] = STARTS) 
     for _ in range(operators):
         every = [Step(value, op, n, apply(value, n)) for op, apply in OPERATORS.items() for n in range(2, 10)]
         allowed = [step for step in every if 0 <= step.value <= 99]
-        # The operator first: few products are allowed, and they would hardly occur.
+        # The operator first, or products, of which few are allowed, would hardly occur.
         op = rng.choice(sorted({step.op for step in allowed}))
         step = rng.choice([step for step in allowed if step.op == op])
         steps.append(step)

@@ -3,19 +3,19 @@
 One training step (`train_step`), for the B = prompts x group responses of a batch:
 
     1 sample   G responses to each prompt, and the hidden states that predicted their tokens      rollout.py
-    2 verify   R = 1 where the answer is right, else 0 (or another --reward)                      verifier.py
+    2 verify   R = 1 where the answer is right, else 0                                            verifier.py
     3 shape    A from R over the group; ER, ERV, ERA from the states; A' from all of them         grpo, rank, shaping
     4 update   clipped loss on A', backward, clip, step; `mini_batches` times per rollout         grpo.py
-    5 log      one line of DIR/metrics.jsonl
+    5 log      one line of metrics.jsonl
 
     python train.py                                         the embedded default: a minute on a laptop
-    python train.py --shaping none                          the same run as plain GRPO: A' = A
-    python train.py --out runs/a --resume                   go on after Ctrl-C, a crash or a kill
-    python train.py --model Qwen/Qwen2.5-0.5B --data gsm8k  a real model; options left out are the paper's
-    torchrun --nproc_per_node 8 train.py …                  the same on 8 GPUs; the global batch does not change
+    python train.py --shaping none                          plain GRPO: A' = A
+    python train.py --out runs/a --resume                   go on after a crash
+    python train.py --model Qwen/Qwen2.5-0.5B --data gsm8k  a real model, with the paper's options
+    torchrun --nproc_per_node 8 train.py …                  the same on 8 GPUs
 
-How it differs from a framework's trainer. Batches and samples are functions of (seed, step, prompt, sample), so a
-resumed run, and one on several processes, sees the same ones. Left out: LoRA, several turns, dynamic sampling.
+How it differs from a framework's trainer. Batches and samples are functions of (seed, step, prompt, sample). So a
+resumed run, and one on several processes, has the same ones. Left out: LoRA, several turns, dynamic sampling.
 
 Calls on `s.world` may speak to other processes. A first reader can take there to be one.
 """
@@ -36,10 +36,13 @@ from shaping import shape_advantages, update_baseline
 
 
 def train_step(s):
-    """One step of VERL on an engine.state.State; returns its line of metrics.jsonl, the same on all processes."""
+    """One step of VERL; returns its line of metrics.jsonl, the same on all processes.
+
+    s: engine.state.State. A step changes its policy, optimizer, step and baseline (the running means).
+    """
     c, clock = s.config, runs.Clock()
 
-    # 1. Sample G responses to each prompt. A prompt's number is its place in the step.
+    # 1. Sample. A prompt's number is its place in the step.
     numbers, problems, prompts = s.world.step_batch(s.problems, s.step, c.prompts, c.mini_batches, c.seed)
     rollout = sample(s, numbers, prompts)  # B responses of at most T tokens
     clock.lap("rollout")
@@ -50,11 +53,11 @@ def train_step(s):
     graded = grade(s.reward, answered, rollout, s.tokenizer, c.max_new_tokens, c.overlong_buffer)
     clock.lap("verify")
 
-    # The loss needs the log-probs of two other policies.
+    # The loss compares with two other policies.
     rollout.old_logprobs, rollout.ref_logprobs = other_logprobs(s, rollout)  # [B, T] each
     clock.lap("score")
 
-    # 3. Shape: what the group says of a response, and what its states say.
+    # 3. Shape the advantages.
     A = group_advantages(graded.rewards, c.group, c.scale_std)  # [B]
     metrics, mean_state, curves = measured.result()  # {name: [B]}, [B, D], [few, K]
     signal = metrics
@@ -70,7 +73,7 @@ def train_step(s):
     dataset = dataset_metrics(s.world.by_prompt(mean_state, numbers))
     clock.lap("rank")
 
-    # 4. Update: learn from the shaped advantages.
+    # 4. Update the policy.
     rollout.states = None  # large, and not needed any more
     rollout.advantages = per_token(shaped, rollout.mask)  # [B, T]
     updated = update(s, rollout)
@@ -111,7 +114,8 @@ def other_logprobs(s, rollout):
     c = s.config
     old = reference = None
     with parallel.unsharded(s.policy, s.reference):
-        # The sampler's log-probs will not do: rounded otherwise, they are no ratio of 1 to a policy that has not moved.
+        # The sampler's own will not do. It rounds otherwise, so that a policy that has not moved would have ratios
+        # other than 1.
         if c.mini_batches > 1:
             old = score_logprobs(s.policy, rollout, c.temperature, c.micro_tokens)
         if s.reference:
