@@ -12,8 +12,9 @@ under a frozen reference. H_it is the entropy of the token's distribution.
     K_it = exp(l_it^ref - l_it) - (l_it^ref - l_it) - 1                 "k3", an estimate of KL(now || ref)
     loss = sum_it w_it ( - J_it + c_KL K_it - c_H H_it )                w_it: see token_weights
 
-How it differs from the textbook. The weights divide by counts over the whole optimizer update, so micro-batches and
-processes change nothing. A group of equal rewards has A = 0 exactly.
+How it differs from the textbook. The weights divide by counts over the whole optimizer update, and not over a
+micro-batch. So the losses of micro-batches add up to that of the whole, however it is cut. A group of equal rewards has
+A = 0 exactly; rounding would leave it a little gradient.
 """
 
 import torch
@@ -22,7 +23,7 @@ NORMALISATIONS = ("token", "sequence", "constant")
 
 
 def group_advantages(rewards, group_size, scale_std=True):
-    """Advantage of each response over its group, shape [B], in the dtype of a float input (else float32).
+    """Advantage of each response over its group, [B], in the dtype of the rewards if they are floating, else float32.
 
     rewards [B]: each run of `group_size` belongs to one prompt. scale_std=False: no division (Dr. GRPO,
     arXiv:2503.20783). ValueError: group_size < 2, or B is no multiple of it.
@@ -84,7 +85,7 @@ def token_weights(mask, normalise, tokens, responses, max_new_tokens):
 
 
 def k3(log_ratio):
-    """K of log_ratio = l^other - l, of any shape. Its mean over tokens of the policy is KL(policy || other)."""
+    """K of log_ratio = l^other - l, of any shape. Its mean over tokens from the policy is KL(policy || other)."""
     return log_ratio.exp() - log_ratio - 1
 
 
@@ -92,25 +93,24 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
                 ref_logp=None, kl_coef=0.0):  # fmt: skip
     """One micro-batch's share of the loss, and a dict of sums that add up over micro-batches.
 
-    logp, old_logp, ref_logp, entropy, weights [B, T] floating; advantages [B] or [B, T]. Where a weight is 0, the rest
-    is ignored, even NaN. The sums: clip_fraction, kl (to the policy before the update), kl_reference. ValueError:
-    advantages of another shape.
+    logp, old_logp, ref_logp, entropy, weights [B, T] floating; advantages [B] or [B, T], else ValueError. A token of
+    weight 0 is ignored. The sums: clip_fraction, kl (to the policy before the update), kl_reference.
     """
     if advantages.dim() not in (1, 2) or len(advantages) != len(logp):
         raise ValueError(f"advantages {list(advantages.shape)}: want [B] or [B, T] for log-probs {list(logp.shape)}")
     A = advantages.to(logp.dtype)
     if A.dim() == 1:
         A = A[:, None]  # [B, 1]: the same for every token of a response
-    sampled = weights > 0  # [B, T]
+    counted = weights > 0  # [B, T]
 
-    # How much likelier has each token become since it was sampled?
-    log_ratio = torch.where(sampled, logp - old_logp, 0.0)
+    # How much likelier has each token become since before the update?
+    log_ratio = torch.where(counted, logp - old_logp, 0.0)
     ratio = log_ratio.exp()
 
-    # Nothing is gained by moving the ratio further than the clip range.
+    # Beyond the clip range J is constant: there is no gradient that moves the ratio further.
     clipped_ratio = ratio.clamp(1 - clip_low, 1 + clip_high)
     J = torch.minimum(ratio * A, clipped_ratio * A)
-    loss = -(weights * torch.where(sampled, J, 0.0)).sum()
+    loss = -(weights * torch.where(counted, J, 0.0)).sum()
 
     # Which tokens has the clip cut off from the gradient?
     too_high = (ratio > 1 + clip_high) & (A > 0)
@@ -120,11 +120,11 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
 
     # Two optional terms: stay near the reference; stay uncertain.
     if kl_coef:
-        ref_log_ratio = torch.where(sampled, ref_logp - logp, 0.0)
+        ref_log_ratio = torch.where(counted, ref_logp - logp, 0.0)
         K = (weights * k3(ref_log_ratio)).sum()
         loss = loss + kl_coef * K
         stats["kl_reference"] = K
     if entropy_coef:
-        H = torch.where(sampled, entropy, 0.0)
+        H = torch.where(counted, entropy, 0.0)
         loss = loss - entropy_coef * (weights * H).sum()
     return loss, {name: value.detach() for name, value in stats.items()}

@@ -9,18 +9,20 @@ For Z [n, D], whose rows are centred, with singular values sigma_k (Roy & Vetter
 
 ER = 12 means: p has the entropy of a fair die with 12 faces.
 
-The ranks of prefixes that grow by s states (arXiv:2509.23808, section 3), with an example:
+Velocity and acceleration come from the ranks of prefixes, each s states longer than the last (arXiv:2509.23808,
+section 3). s is the stride.
 
-    m_j     = ER(z_1..z_{j s + 1})           j = 1..K         2, 4, 6
-    delta_j = m_j - mean(m_1..m_{j-1})       j = 2..K            2, 3
-    ERV     = mean of delta_j                j = 2..K          2.5
-    ERA     = mean of delta_j - delta_{j-1}  j = 3..K            1
+                                                            example
+    m_j     = ER(z_1..z_{j s + 1})           j = 1..K       m = 2, 4, 6
+    delta_j = m_j - mean(m_1..m_{j-1})       j = 2..K       delta_2 = 4 - 2 = 2, delta_3 = 6 - 3 = 3
+    ERV     = mean(delta_j)                  j = 2..K       2.5
+    ERA     = mean(delta_j - delta_{j-1})    j = 3..K       1
 
-delta_j compares a rank with the mean of *all* earlier ranks, and not with the previous one, as a derivative would. That
-is the paper's choice.
+Prefixes have s + 1 states, because centring takes one rank away: s + 1 centred states can have rank s. delta_j compares
+m_j with the mean of *all* earlier ranks. A derivative would compare it with m_{j-1}; the mean is the paper's choice.
 
-How it differs from the paper's release. Spectra are float64, because the rounding of float32 counts as rank. What is
-undefined is NaN instead of 0.
+How it differs from the paper's release. Spectra are float64: the rounding errors of float32 look like further
+directions. A metric that is undefined is NaN, and not 0.
 """
 
 from dataclasses import dataclass
@@ -44,7 +46,7 @@ def effective_rank(z):
     if not z.isfinite().all():
         raise ValueError(f"z {list(z.shape)} holds NaN or Inf: leave such states out")
 
-    # Centre: an offset that all states share is no direction of spread, but its sigma would be the largest.
+    # Centre. An offset that all states share is no spread; left in, it would have the largest sigma.
     centred = z - z.mean(0)
     sigma = torch.linalg.svdvals(centred)  # [min(n, D)]
     S = sigma.sum()
@@ -64,7 +66,7 @@ def prefix_ranks(z, stride):
     K = (len(z) - 1) // stride
     ranks = []
     for j in range(1, K + 1):
-        prefix = z[: j * stride + 1]  # + 1, because centring takes one rank away
+        prefix = z[: j * stride + 1]
         ranks.append(effective_rank(prefix))
     return torch.tensor(ranks, dtype=torch.float64)
 
@@ -117,7 +119,7 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
     window   None: the whole response. W: ERV and ERA see its last W states only (the release: 512)
     method   "exact"; "fast", to 1e-6; "auto", the cheaper of the two
 
-    Tests hold the result against `prefix_ranks`, so engine/spectra.py need not be read. NaN or Inf in a response: its
+    engine/spectra.py only makes it faster: tests hold it against `prefix_ranks`. NaN or Inf in a response: its
     metrics are NaN, and a RuntimeWarning. ValueError: wrong shape or dtype, stride < 1, window < 2 strides.
 
     >>> metrics = rank_metrics(torch.eye(7)[None], torch.ones(1, 7, dtype=torch.bool), stride=2)  # m = 2, 4, 6
@@ -145,6 +147,9 @@ def mean_states(hidden, mask):
 
 
 def dataset_metrics(means, stride=40):
-    """METRICS of a whole set, [1] each: its responses' mean states, means [N, D], as one trajectory (section 4)."""
+    """METRICS of a whole set, [1] each: its responses' mean states, means [N, D], as one trajectory (section 4).
+
+    Its stride counts responses, and is not that of the tokens of a response.
+    """
     mask = torch.ones(1, len(means), dtype=torch.bool, device=means.device)
     return rank_metrics(means[None], mask, stride)

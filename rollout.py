@@ -1,14 +1,14 @@
-"""Sampling responses, and scoring them: the only file that calls the model.
+"""Sampling responses, and scoring them. `Policy` is the one door to the language model.
 
 The idea. The hidden state z_t at the position *before* token t (final layer, after the final norm) predicts token t.
-The LM head makes the token's log-prob of z_t, and rank.py takes the rank of z_1..z_T. `generate` keeps both as it
-samples. `score` computes both anew for whole responses.
+The LM head computes the token's log-prob from z_t, and rank.py takes the rank of z_1..z_T. `generate` keeps both while
+it samples.
 
-    token = min{ v : p_1 + ... + p_v > u }       u: a uniform number that the response's seed decides
+    token = min{ v : p_1 + ... + p_v > u }       u: a uniform number, from the response's own seed
 
-So a response does not depend on the rows beside it.
+So a response is decided by its seed, and not by the other rows of the batch.
 
-How it differs from `model.generate`. Each prompt is read once for all its samples. A response that has ended leaves the
+How it differs from `model.generate`. Each prompt is read once for all its samples. Responses that have ended leave the
 batch.
 
 Symbols: N prompts, B = N x samples responses, b some of them, P longest prompt, T longest response, D hidden width, V
@@ -42,7 +42,7 @@ class Policy(nn.Module):
 
     def forward(self, ids, attention, targets=None, **options):
         """`next_token` without targets, `scores` with them."""
-        # The one entrance: sharded weights are gathered only for calls of forward.
+        # Both go through forward, because sharded weights (FSDP) are gathered when it is called.
         if targets is None:
             return self.next_token(ids, attention, **options)
         return self.scores(ids, attention, targets, **options)
@@ -64,12 +64,14 @@ class Policy(nn.Module):
         T = targets.shape[1]
         real = attention[:, -T:].bool()  # [b, T]
         final, kept = self.states(ids, attention)  # [b, L, D]
-        predicting = slice(-T - 1, -1)  # the state *before* a token predicts it
+
+        # The state at a position predicts the token at the next: drop the last state, keep the T before it.
+        predicting = slice(-T - 1, -1)
 
         def of_tokens(states, targets):  # [n, D], [n] -> [n], [n]
             return token_logprobs(self.logits(states) / temperature, targets, entropy)
 
-        # A few tokens at a time: the logits [b, T, V] may not fit the memory.
+        # The logits [b, T, V] may not fit the memory. So take the n real tokens out of [b, T], some at a time.
         V = self.lm.get_output_embeddings().weight.shape[0]
         logp, H = by_token(of_tokens, V, real, final[:, predicting], targets)
         return logp, H, kept[:, predicting].clone()  # a copy: a view would keep the prompt's states in memory
@@ -99,12 +101,12 @@ class Policy(nn.Module):
 
 @dataclass
 class Rollout:
-    """B responses behind left-padded prompts, each run of `samples` to one prompt."""
+    """B responses behind left-padded prompts. Those to one prompt, its `samples`, stand next to each other."""
 
     ids: torch.Tensor  # [B, P + T] int64: padding, prompt, response, padding
     attention: torch.Tensor  # [B, P + T] int64: 1 on prompt and sampled tokens
     mask: torch.Tensor  # [B, T] bool: what was sampled, the end token included
-    logprobs: torch.Tensor  # [B, T] float32: the sampler's, at its temperature, 0 outside the mask
+    logprobs: torch.Tensor  # [B, T] float32: the sampler's, for the log; 0 outside the mask
     entropy: torch.Tensor  # [B, T] float32: of each token's distribution, nats
     finished: torch.Tensor  # [B] bool: ended with a stop token
     states: torch.Tensor | None = None  # [B, T, D]: what predicted each token
@@ -128,7 +130,7 @@ class Rollout:
         return tokenizer.batch_decode(sampled, skip_special_tokens=True)
 
     def micro_batches(self, max_tokens, rows=None):
-        """Yields (rows [b], their Rollout without states): parts of all B, or of `rows`, of at most `max_tokens`."""
+        """Cut all B, or `rows`, into parts of at most `max_tokens`; yields (rows [b], their Rollout without states)."""
         return micro_batches(self, max_tokens, rows)
 
 
@@ -160,14 +162,15 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
     cache = new_cache(policy.lm)
     logits, state = policy(ids, attention, cache=cache)  # [N, V], [N, D]
 
-    # Repeat what was read for each of its samples. `live` holds the logits and states of the responses that go on.
+    # Repeat what was read for each of its samples. `live` holds the responses that have not ended: their numbers
+    # `rows` [b], and the logits and states for their next token. When number 1 of three ends, rows are 0 2.
     live = LiveRows(policy, cache, logits, state, samples)
     r = Rollout(**empty_rows(ids, attention, samples, max_new_tokens, state if keep_states else None))
 
     for t in range(max_new_tokens):
-        # Draw a token for each of them. live.rows [b] are their numbers: 0 2 after number 1 of three has ended.
+        # Draw a token for each of them, and write it down in the Rollout.
         token = inverse_cdf(live.logits, u[live.rows, t], temperature, top_p)  # [b]
-        logp, H = token_logprobs(live.logits / (temperature or 1.0), token)  # [b] each; temperature 0: as at 1
+        logp, H = token_logprobs(live.logits / (temperature or 1.0), token)  # [b] each
         live.write(r, t, token, logp, H)
 
         # A stop token ends a response.
@@ -176,25 +179,14 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
         if ended.all() or t + 1 == max_new_tokens:
             return shortened(r, t + 1)
 
-        # The model reads the tokens of the others.
+        # The model reads the tokens of the others. Now and then this frees the cache of those that have ended.
         live.drop(ended)
         live.read(r, t)
 
 
 @torch.no_grad()
-def score(policy, rollout, temperature=1.0, max_tokens=16384):
-    """The definition of what was sampled: log-probs, entropies [B, T] float32, states [B, T, D]; 0 off the mask."""
-    parts = []
-    for rows, part in rollout.micro_batches(max_tokens):
-        logp, H, z = policy(part.ids, part.attention, part.responses, temperature=temperature)
-        z = z.masked_fill(~part.mask[..., None], 0.0)
-        parts.append((rows, logp, H, z))
-    return put_back(parts, rollout.mask.shape)
-
-
-@torch.no_grad()
 def score_logprobs(policy, rollout, temperature=1.0, max_tokens=16384):
-    """The log-probs [B, T] of `score`, without the rest: a third less work."""
+    """Log-probs [B, T] float32 of a Rollout's tokens, by one pass over prompt and response; 0 off the mask."""
     parts = []
     for rows, part in rollout.micro_batches(max_tokens):
         logp, _, _ = policy(part.ids, part.attention, part.responses, temperature=temperature, entropy=False)
@@ -203,7 +195,7 @@ def score_logprobs(policy, rollout, temperature=1.0, max_tokens=16384):
     return logprobs
 
 
-# A first reader can skip the rest: training samples with top_p = 1.
+# A first reader can skip the rest: training samples with top_p = 1, and only tests and studies call `score`.
 
 
 def nucleus(p, top_p):
@@ -213,3 +205,14 @@ def nucleus(p, top_p):
     in_tail = before >= top_p  # what comes before already reaches top_p
     tail = torch.zeros_like(in_tail).scatter(-1, order, in_tail)
     return p.masked_fill(tail, 0.0)
+
+
+@torch.no_grad()
+def score(policy, rollout, temperature=1.0, max_tokens=16384):
+    """What `generate` must agree with: log-probs, entropies [B, T] float32, states [B, T, D]; 0 off the mask."""
+    parts = []
+    for rows, part in rollout.micro_batches(max_tokens):
+        logp, H, z = policy(part.ids, part.attention, part.responses, temperature=temperature)
+        z = z.masked_fill(~part.mask[..., None], 0.0)
+        parts.append((rows, logp, H, z))
+    return put_back(parts, rollout.mask.shape)

@@ -11,11 +11,10 @@ Operands are 2..9, and every intermediate value is 0..99. Full working is one li
     28+8=36
     \boxed{36}
 
-What there is to learn. The base model can do any single operation, but not two at once. Still it often leaves lines
-out, and is then usually wrong. Showing the work is rare and is paid for: RL finds it.
+What there is to learn. The base model can do one operation in its head, but not two. It often leaves out lines of the
+working, and is then usually wrong. It rarely shows all its work. Only then is it usually right and paid: RL finds that.
 
-How it differs from other toys: nothing is special-cased. The base model (engine/toy_model.py makes it) goes through the
-code of a 7B model.
+The base model (engine/toy_model.py made it) goes through the same code as a 7B model.
 """
 
 import operator
@@ -59,7 +58,7 @@ def chain(rng: random.Random, operators: int, starts: tuple[int, int] = STARTS) 
     for _ in range(operators):
         every = [Step(value, op, n, apply(value, n)) for op, apply in OPERATORS.items() for n in range(2, 10)]
         allowed = [step for step in every if 0 <= step.value <= 99]
-        # The operator first, or products, of which few are allowed, would hardly occur.
+        # Draw the operator first. Few products are allowed, and a draw from all steps would hardly ever give one.
         op = rng.choice(sorted({step.op for step in allowed}))
         step = rng.choice([step for step in allowed if step.op == op])
         steps.append(step)

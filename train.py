@@ -3,9 +3,9 @@
 One training step (`train_step`), for the B = prompts x group responses of a batch:
 
     1 sample   G responses to each prompt, and the hidden states that predicted their tokens      rollout.py
-    2 verify   R = 1 where the answer is right, else 0                                            verifier.py
+    2 verify   the reward R: 1 where the answer is right, else 0 (--reward: others)               verifier.py
     3 shape    A from R over the group; ER, ERV, ERA from the states; A' from all of them         grpo, rank, shaping
-    4 update   clipped loss on A', backward, clip, step; `mini_batches` times per rollout         grpo.py
+    4 update   clipped loss on A', backward, clip, step, for each mini-batch                      grpo.py
     5 log      one line of metrics.jsonl
 
     python train.py                                         the embedded default: a minute on a laptop
@@ -14,23 +14,28 @@ One training step (`train_step`), for the B = prompts x group responses of a bat
     python train.py --model Qwen/Qwen2.5-0.5B --data gsm8k  a real model, with the paper's options
     torchrun --nproc_per_node 8 train.py …                  the same on 8 GPUs
 
-How it differs from a framework's trainer. Batches and samples are functions of (seed, step, prompt, sample). So a
-resumed run, and one on several processes, has the same ones. Left out: LoRA, several turns, dynamic sampling.
+A mini-batch is the responses of one optimizer update: half of the step's, by default. A micro-batch is as many of them
+as the memory holds at a time. The default run has 32 prompts x 8 responses, and neither KL nor entropy in its loss.
 
-Calls on `s.world` may speak to other processes. A first reader can take there to be one.
+How it differs from a framework's trainer. A step's prompts are a function of (seed, step), and a response's random
+numbers one of (seed, step, prompt, sample). So a resumed run repeats what was lost, and several processes do together
+what one does alone. Left out: LoRA, several turns, dynamic sampling.
+
+In the code c is the configuration (engine/config.py) and s the state of the run (engine/state.py). Calls on `s.world`
+may speak to other processes; on a single one they do nothing.
 """
 
 from engine import gradients, parallel, runs
 from engine.batch import in_batches, joined_rollouts, per_token, sample_seed
 from engine.data import load_benchmark, own_fields
-from engine.describe import describe, describe_ranks
+from engine.describe import describe, describe_ranks, trajectories
 from engine.rewards import grade
-from engine.samples import few_samples, prefix_curves
+from engine.samples import few_samples
 from engine.state import start
 from engine.stats import summarise
 from eval import Protocol, evaluate
-from grpo import group_advantages, policy_loss
-from rank import dataset_metrics, mean_states, rank_metrics
+from grpo import group_advantages, policy_loss, token_weights
+from rank import rank_metrics
 from rollout import Policy, generate, score_logprobs
 from shaping import shape_advantages, update_baseline
 
@@ -42,35 +47,34 @@ def train_step(s):
     """
     c, clock = s.config, runs.Clock()
 
-    # 1. Sample. A prompt's number is its place in the step.
+    # 1. Sample responses to the step's prompts. `numbers` say which of the step's prompts this process has: 0, 1, 2 ..
     numbers, problems, prompts = s.world.step_batch(s.problems, s.step, c.prompts, c.mini_batches, c.seed)
     rollout = sample(s, numbers, prompts)  # B responses of at most T tokens
     clock.lap("rollout")
 
-    # 2. Verify. Meanwhile an idle core measures the hidden states.
+    # 2. Verify the answers. If a core is idle, it measures the hidden states meanwhile.
     measured = parallel.in_background(s.world.device, measure_states, rollout, c)
     answered = [problem for problem in problems for _ in range(c.group)]  # one for each response
     graded = grade(s.reward, answered, rollout, s.tokenizer, c.max_new_tokens, c.overlong_buffer)
     clock.lap("verify")
 
-    # The loss compares with two other policies.
+    # The loss will compare with the policy before the update, and with the reference if there is one.
     rollout.old_logprobs, rollout.ref_logprobs = other_logprobs(s, rollout)  # [B, T] each
     clock.lap("score")
 
     # 3. Shape the advantages.
     A = group_advantages(graded.rewards, c.group, c.scale_std)  # [B]
-    metrics, mean_state, curves = measured.result()  # {name: [B]}, [B, D], [few, K]
+    metrics, for_log = measured.result()  # {name: [B]}
     signal = metrics
-    if c.shaping == "shuffled":  # a control: the signal of other responses
+    if c.shaping == "shuffled":  # a control: metrics dealt out at random
         signal = s.world.of_other_responses(metrics, numbers, c.group, sample_seed(c.seed, s.step, "order"))
     shaped, bonus = shape_advantages(
         A, signal, s.baseline, c.kappa, c.gain, c.shaping, mask=rollout.mask, entropy=rollout.entropy
     )
 
-    # The running means change only now: a step is compared with those before it.
+    # Only then does the step enter the running means, so that it was compared with the steps before it.
     means, undefined = s.world.known_means(metrics)  # {name: number} each
     s.baseline = update_baseline(s.baseline, means, c.alpha)
-    dataset = dataset_metrics(s.world.by_prompt(mean_state, numbers))
     clock.lap("rank")
 
     # 4. Update the policy.
@@ -81,10 +85,11 @@ def train_step(s):
     clock.lap("update")
 
     # 5. Log.
-    s.samples = few_samples(s.step, c.log_samples, graded, metrics, curves, A, shaped, rollout.mask)
+    s.samples = few_samples(s.step, c.log_samples, graded, metrics, for_log.curves, A, shaped, rollout.mask)
     described = describe(s.world, rollout, graded, c.group)
-    ranks = describe_ranks(means, undefined, dataset)
-    line = runs.joined({"step": s.step}, described, s.world.means(bonus), updated, *ranks)
+    bonuses = s.world.means(bonus)
+    ranks = describe_ranks(s.world, means, undefined, for_log.mean_state, numbers)
+    line = runs.joined({"step": s.step}, described, bonuses, updated, *ranks)
     clock.lap("other")
     return line | {"seconds": clock.seconds, "step_seconds": clock.total()}
 
@@ -102,11 +107,11 @@ def sample(s, numbers, prompts):
 
 
 def measure_states(rollout, c):
-    """Rank metrics {name: [B]} of the responses, their mean states [B, D], and m_j of a few of them [few, K]."""
-    z, mask = rollout.states, rollout.mask  # [B, T, D], [B, T]
+    """Rank metrics {name: [B]} of the responses, and what else of their states goes to the log."""
+    z = rollout.states  # [B, T, D]
+    mask = rollout.mask  # [B, T]
     metrics = rank_metrics(z, mask, c.stride, c.window)
-    curves = prefix_curves(z, mask, c.log_samples, c.stride, c.window)
-    return metrics, mean_states(z, mask), curves
+    return metrics, trajectories(z, mask, c)
 
 
 def other_logprobs(s, rollout):
@@ -114,8 +119,8 @@ def other_logprobs(s, rollout):
     c = s.config
     old = reference = None
     with parallel.unsharded(s.policy, s.reference):
-        # The sampler's own will not do. It rounds otherwise, so that a policy that has not moved would have ratios
-        # other than 1.
+        # The sampler has log-probs, too, but rounds differently: a policy that has not moved would have ratios that
+        # are not 1. With a single mini-batch the policy never moves before it is compared, see loss_of.
         if c.mini_batches > 1:
             old = score_logprobs(s.policy, rollout, c.temperature, c.micro_tokens)
         if s.reference:
@@ -135,9 +140,16 @@ def update(s, rollout):
 
     updates = []
     for rows in gradients.mini_batches(rollout, c.mini_batches):
-        # Gradients add up over micro-batches, because the weights divide by counts of the whole update.
+        # The weights of tokens divide by counts over the whole mini-batch, on all processes.
+        tokens = rollout.learnt[rows].sum()
+        tokens = s.world.sum(tokens).clamp(min=1)
+        responses = len(rows) * s.world.size
+
+        # So the gradients of its micro-batches add up to its own.
         totals = {}
-        for part, weights in gradients.weighted_parts(s, rollout, rows):
+        parts = [part for _, part in rollout.micro_batches(c.micro_tokens, rows)]
+        for part in s.world.equally_often(parts):
+            weights = token_weights(part.learnt, c.normalise, tokens, responses, c.max_new_tokens)  # [b, T]
             loss, stats = loss_of(s, part, weights)
             totals = gradients.added(totals, stats)
             loss = loss * s.world.size  # FSDP takes the mean over processes; this makes it the sum
@@ -160,7 +172,7 @@ def loss_of(s, part, weights):
         part.ids, part.attention, part.responses, temperature=c.temperature, entropy=c.entropy_coef > 0
     )
     old = part.old_logprobs
-    if old is None:  # a single update: the policy has not moved yet
+    if old is None:  # a single mini-batch: these are the log-probs before the update
         old = logp.detach()
     loss, stats = policy_loss(
         logp, old, part.advantages, weights, c.clip_low, c.clip_high, entropy, c.entropy_coef,

@@ -7,8 +7,6 @@ into pieces changes nothing here.
 
 import torch
 
-from grpo import token_weights
-
 
 def learnt_tokens(rollout, mask_truncated):
     """Which tokens the loss counts, [B, T] bool: those that were sampled, or those of responses that were not cut."""
@@ -29,23 +27,6 @@ def mini_batches(rollout, count):
     World.step_batch has put the prompts of the first update first, and so on, each with its whole group.
     """
     return torch.arange(len(rollout.mask), device=rollout.mask.device).chunk(count)
-
-
-def weighted_parts(s, rollout, rows):
-    """Yields (micro-batch of the rows of an update, weights [b, T] of its tokens in the loss).
-
-    s: engine.state.State. Every process yields as many.
-    """
-    c = s.config
-
-    # What the weights divide by is counted over all processes.
-    tokens = s.world.sum(rollout.learnt[rows].sum()).clamp(min=1)
-    responses = len(rows) * s.world.size
-
-    # FSDP's processes must call the model equally often.
-    parts = [part for _, part in rollout.micro_batches(c.micro_tokens, rows)]
-    for part in s.world.equally_often(parts):
-        yield part, token_weights(part.learnt, c.normalise, tokens, responses, c.max_new_tokens)
 
 
 def added(totals, stats):

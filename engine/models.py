@@ -221,7 +221,7 @@ def check_family(policy):
     if not torch.allclose(own_logits, our_logits, atol=1e-2, rtol=1e-2):
         raise ValueError(
             f"{family}: its logits are not those of its LM head on the final states (they differ by "
-            f"{(own_logits - our_logits).abs().max():.2g}); teach engine.models.family_scaling what this family does to them"
+            f"{(own_logits - our_logits).abs().max():.2g}); teach engine.models.family_scaling what it does to them"
         )
 
     # Two ways through the whole model: rounding moves log-probs by 1e-6 in float32 and some 1e-2 in bfloat16.

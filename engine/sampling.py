@@ -58,7 +58,7 @@ def shortened(rollout, T):
 
 
 class LiveRows:
-    """The responses that go on: `rows` [b], and for each the `logits` [b, V] of its next token and their `state` [b, D].
+    """The responses that go on: `rows` [b], and for each the `logits` [b, V] and `state` [b, D] of its next token.
 
     For the model those that have ended are still there, for a while. They are computed as well, and what comes of it is
     dropped. With three responses of which number 1 ends:
@@ -68,7 +68,7 @@ class LiveRows:
     """
 
     def __init__(self, policy, cache, logits, state, samples):
-        """cache, logits [N, V] and state [N, D] are those of N prompts, each of which is to have `samples` responses."""
+        """cache, logits [N, V] and state [N, D] are those of N prompts; each is to have `samples` responses."""
         repeat_rows(cache, len(logits), samples)
         self.policy, self.cache = policy, cache
         self.logits = logits.repeat_interleave(samples, 0)
