@@ -1,20 +1,20 @@
 """GRPO: the advantage of a response over its group, and the clipped loss.
 
-The idea. Sample G responses to one prompt and check each. What is better than its group becomes likelier, what is worse
-less likely. The mean of the group is what a response is compared with, so no value network is needed.
+The idea. Sample G responses to one prompt and check each. A response that is better than its group's mean becomes
+likelier, a worse one less likely. No value network is needed.
 
-Symbols: response i of a group has reward R_i and advantage A_i; its token t has log-prob l_it now, l_it^old before the
-update, l_it^ref under a frozen reference; H_it is the entropy of the distribution that the token was drawn from.
+Response i has reward R_i and advantage A_i. Its token t has log-prob l_it now, l_it^old before the update, and l_it^ref
+under a frozen reference. H_it is the entropy of the token's distribution.
 
-    A_i  = (R_i - mean_group R) / (std_group R + 1e-6)                  std over G - 1; Shao et al., arXiv:2402.03300
+    A_i  = (R_i - mean_group R) / (std_group R + 1e-6)                  Shao et al., arXiv:2402.03300
     r_it = exp(l_it - l_it^old)                                         how much likelier the token has become
-    J_it = min( r_it A_i, clip(r_it, 1 - eps_low, 1 + eps_high) A_i )   clip-higher: DAPO, arXiv:2503.14476
-    K_it = exp(l_it^ref - l_it) - (l_it^ref - l_it) - 1                 "k3": an estimate of KL(now || ref), >= 0
+    J_it = min( r_it A_i, clip(r_it, 1 - eps_low, 1 + eps_high) A_i )   eps_high > eps_low: DAPO, arXiv:2503.14476
+    K_it = exp(l_it^ref - l_it) - (l_it^ref - l_it) - 1                 "k3", an estimate of KL(now || ref)
     loss = sum_it w_it ( - J_it + c_KL K_it - c_H H_it )                w_it: see token_weights
 
-How it differs from the textbook. (1) The loss is divided by the tokens of the whole optimizer update, over all its
-micro-batches and processes: cutting a step into pieces then changes nothing, and every token weighs the same (DAPO).
-(2) Weights are above 0 on sampled tokens only, the end token included. (3) A group of equal rewards has A = 0 exactly.
+How it differs from the textbook. The weights divide by counts over the whole optimizer update, and not over a
+micro-batch. So the losses of micro-batches add up to that of the whole, however it is cut. A group of equal rewards has
+A = 0 exactly; rounding would leave it a little gradient.
 """
 
 import torch
@@ -23,10 +23,10 @@ NORMALISATIONS = ("token", "sequence", "constant")
 
 
 def group_advantages(rewards, group_size, scale_std=True):
-    """Advantage of each response over its group, shape [B], in the dtype of a float input (else float32).
+    """Advantage of each response over its group, [B], in the dtype of the rewards if they are floating, else float32.
 
-    rewards [B]: consecutive runs of `group_size` belong to one prompt. scale_std=False leaves the division out
-    (Dr. GRPO, arXiv:2503.20783). ValueError: group_size < 2, or B not a multiple of it.
+    rewards [B]: each run of `group_size` belongs to one prompt. scale_std=False: no division (Dr. GRPO,
+    arXiv:2503.20783). ValueError: group_size < 2, or B is no multiple of it.
 
     >>> group_advantages(torch.tensor([1.0, 0.0, 0.0, 0.0]), 4)
     tensor([ 1.5000, -0.5000, -0.5000, -0.5000])
@@ -39,10 +39,10 @@ def group_advantages(rewards, group_size, scale_std=True):
     R = R.view(-1, group_size)  # [B / G, G]: a row is a group
     A = R - R.mean(1, keepdim=True)
     if scale_std:
-        std = R.std(1, keepdim=True)  # [B / G, 1]
+        std = R.std(1, keepdim=True)  # [B / G, 1]: divides by G - 1
         A = A / (std + 1e-6)
-    agree = equal_groups(rewards, group_size)  # [B / G]: nothing to learn there, though R - mean may be rounding noise
-    return A.masked_fill(agree[:, None], 0.0).flatten()
+    equal = equal_groups(rewards, group_size)  # [B / G]
+    return A.masked_fill(equal[:, None], 0.0).flatten()  # exactly, not up to rounding
 
 
 def equal_groups(rewards, group_size):
@@ -54,23 +54,24 @@ def equal_groups(rewards, group_size):
 def token_logprobs(logits, targets, entropy=True):
     """log p(target) and entropy (nats), both float32 [...], from logits [..., V] and targets [...] int64.
 
-    entropy=False gives 0 for the entropy, and saves a third of the time.
+    entropy=False gives 0 for the entropy, and saves time.
     """
     logp = logits.float().log_softmax(-1)  # [..., V]
     chosen = logp.gather(-1, targets[..., None])[..., 0]
     if not entropy:
         return chosen, torch.zeros_like(chosen)
-    return chosen, -(logp.exp() * logp).sum(-1)
+    H = -(logp.exp() * logp).sum(-1)
+    return chosen, H
 
 
 def token_weights(mask, normalise, tokens, responses, max_new_tokens):
     """w_it of the loss, float32 [B, T], 0 outside the mask [B, T] bool.
 
-    tokens, responses: counts over the *whole* optimizer update, all micro-batches and processes.
+    tokens, responses: counts over the *whole* optimizer update. ValueError: `normalise` is none of these.
 
         token      1 / tokens                       every token weighs the same (DAPO)
-        sequence   1 / (length_i responses)         every response weighs the same (GRPO as first published)
-        constant   1 / (max_new_tokens responses)   no reward for being short or long (Dr. GRPO)
+        sequence   1 / (length_i responses)         every response weighs the same (GRPO)
+        constant   1 / (max_new_tokens responses)   no division by the length (Dr. GRPO)
     """
     m = mask.float()
     if normalise == "token":
@@ -84,47 +85,46 @@ def token_weights(mask, normalise, tokens, responses, max_new_tokens):
 
 
 def k3(log_ratio):
-    """K of log_ratio = l^other - l, of any shape. Its mean over tokens of the policy is KL(policy || other)."""
-    # Never negative. As a loss its expected gradient is that of KL(other || policy): none passes through the sampling.
+    """K of log_ratio = l^other - l, of any shape. Its mean over tokens from the policy is KL(policy || other)."""
     return log_ratio.exp() - log_ratio - 1
 
 
 def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2, entropy=None, entropy_coef=0.0,
                 ref_logp=None, kl_coef=0.0):  # fmt: skip
-    """Loss of one micro-batch (its share of the update's loss) and a dict of sums that add up over micro-batches.
+    """One micro-batch's share of the loss, and a dict of sums that add up over micro-batches.
 
-    logp, old_logp, ref_logp, entropy, weights [B, T] (values where weights are 0 are ignored, even NaN);
-    advantages [B] or [B, T]. stats: clip_fraction, kl (k3 to the policy before the update) and kl_reference, each
-    weighted by `weights`: with token weights their sum over the update is a mean over tokens.
+    logp, old_logp, ref_logp, entropy, weights [B, T] floating; advantages [B] or [B, T], else ValueError. A token of
+    weight 0 is ignored. The sums: clip_fraction, kl (to the policy before the update), kl_reference.
     """
     if advantages.dim() not in (1, 2) or len(advantages) != len(logp):
         raise ValueError(f"advantages {list(advantages.shape)}: want [B] or [B, T] for log-probs {list(logp.shape)}")
     A = advantages.to(logp.dtype)
     if A.dim() == 1:
         A = A[:, None]  # [B, 1]: the same for every token of a response
-    sampled = weights > 0  # [B, T]; elsewhere log-probs mean nothing, and 0 takes their place
+    counted = weights > 0  # [B, T]
 
-    # How much likelier has each token become since it was sampled?
-    log_ratio = torch.where(sampled, logp - old_logp, 0.0)
+    # How much likelier has each token become since before the update?
+    log_ratio = torch.where(counted, logp - old_logp, 0.0)
     ratio = log_ratio.exp()
 
-    # The objective stops to grow once the ratio has left the clip range in the direction that A asks for.
+    # Beyond the clip range J is constant: there is no gradient that moves the ratio further.
     clipped_ratio = ratio.clamp(1 - clip_low, 1 + clip_high)
     J = torch.minimum(ratio * A, clipped_ratio * A)
-    loss = -(weights * torch.where(sampled, J, 0.0)).sum()
+    loss = -(weights * torch.where(counted, J, 0.0)).sum()
+
+    # Which tokens has the clip cut off from the gradient?
     too_high = (ratio > 1 + clip_high) & (A > 0)
     too_low = (ratio < 1 - clip_low) & (A < 0)
-    clipped = too_high | too_low  # J of these has no gradient
-    stats = {"clip_fraction": (weights * clipped).sum()}
-    stats["kl"] = (weights * k3(-log_ratio)).sum()  # to the policy before; its own tokens, so to second order only
+    stats = {"clip_fraction": (weights * (too_high | too_low)).sum()}
+    stats["kl"] = (weights * k3(-log_ratio)).sum()
 
     # Two optional terms: stay near the reference; stay uncertain.
     if kl_coef:
-        ref_log_ratio = torch.where(sampled, ref_logp - logp, 0.0)
+        ref_log_ratio = torch.where(counted, ref_logp - logp, 0.0)
         K = (weights * k3(ref_log_ratio)).sum()
         loss = loss + kl_coef * K
         stats["kl_reference"] = K
     if entropy_coef:
-        H = torch.where(sampled, entropy, 0.0)
+        H = torch.where(counted, entropy, 0.0)
         loss = loss - entropy_coef * (weights * H).sum()
     return loss, {name: value.detach() for name, value in stats.items()}

@@ -1,19 +1,18 @@
-"""Sampling responses, and scoring them: the only file that calls the model.
+"""Sampling responses, and scoring them. `Policy` is the one door to the language model.
 
-The idea. The hidden state z_t at the position *before* token t (final layer, after the final norm) predicts token t:
-the LM head turns it into the token's log-prob, and rank.py counts the directions that z_1..z_T explore. `generate`
-keeps both as it samples; `score` computes them anew for whole responses: the sampler is tested against it.
+The idea. The hidden state z_t at the position *before* token t (final layer, after the final norm) predicts token t.
+The LM head computes the token's log-prob from z_t, and rank.py takes the rank of z_1..z_T. `generate` keeps both while
+it samples.
 
-    token = min{ v : p_1 + ... + p_v > u }       u: a number of the response's own generator, one for each position
+    token = min{ v : p_1 + ... + p_v > u }       u: a uniform number, from the response's own seed
 
-so a response depends on its seed (seed, step, prompt, sample), not on the rows beside it or the number of processes.
+So a response is decided by its seed, and not by the other rows of the batch.
 
-How it differs from `model.generate`. Each prompt is read once for all its samples; a response that has ended leaves the
-batch, so ragged lengths cost what their tokens cost; `mask` marks what was sampled, the end token included, whatever
-the pad token is. Left out: beams, penalties, top-k, speculative decoding, paging.
+How it differs from `model.generate`. Each prompt is read once for all its samples. Responses that have ended leave the
+batch.
 
-Symbols: N prompts, B = N x samples responses, P longest prompt, T longest response, D hidden width, V vocabulary; a
-part of a batch has b rows.
+Symbols: N prompts, B = N x samples responses, b some of them, P longest prompt, T longest response, D hidden width, V
+vocabulary.
 """
 
 from dataclasses import dataclass
@@ -21,31 +20,30 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from engine.batch import by_token, empty_rows, first_above, left_padded, micro_batches, shortened, uniforms
-from engine.cache import LiveRows, new_cache, repeat_rows
+from engine.batch import by_token, first_above, left_padded, micro_batches, put_back, uniforms
+from engine.cache import new_cache
+from engine.models import check_layer, family_scaling
+from engine.sampling import LiveRows, empty_rows, samples_each, shortened
 from grpo import token_logprobs
-
-LOGITS = 2**25  # logits in float32 at a time where log-probs are asked for: 128 MiB, and some copies
 
 
 class Policy(nn.Module):
     """A causal LM behind one door.
 
-    layer: whose states are kept: -1, the final norm's output, which the LM head reads; 0, the embeddings; k, the output
-    of block k. ValueError for a layer that the model does not have.
+    layer: whose states are kept. -1: the final norm's output. 0: the embeddings. k: block k's output. ValueError: the
+    model has no such layer.
     """
 
     def __init__(self, lm, layer=-1):
         super().__init__()
-        last = lm.config.get_text_config().num_hidden_layers - 1
-        if not -1 <= layer <= last:
-            raise ValueError(f"layer {layer}: {type(lm).__name__} has 0 (embeddings) to {last}, and -1, the final norm")
+        check_layer(lm, layer)
         self.lm = lm
         self.layer = layer
-        self.bfloat16 = False  # True: matrices are multiplied in bfloat16, whatever the weights are kept in
+        self.bfloat16 = False  # True: matrices are multiplied in bfloat16 (--bfloat16)
 
     def forward(self, ids, attention, targets=None, **options):
-        """`next_token` without targets, `scores` with them. Sharded weights are gathered only for calls of forward."""
+        """`next_token` without targets, `scores` with them."""
+        # Both go through forward, because sharded weights (FSDP) are gathered when it is called.
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.bfloat16):
             if targets is None:
                 return self.next_token(ids, attention, **options)
@@ -54,7 +52,7 @@ class Policy(nn.Module):
     def next_token(self, ids, attention, cache=None):
         """(logits [b, V] of the token after ids, the state [b, D] that they were made from).
 
-        ids [b, L] are the last L of the positions that attention [b, L + cached] knows; 0 in it marks padding.
+        ids [b, L] int64; attention [b, cached + L] int64, 0 on padding.
         """
         final, kept = self.states(ids, attention, cache)
         logits = self.logits(final[:, -1])
@@ -63,30 +61,31 @@ class Policy(nn.Module):
     def scores(self, ids, attention, targets, temperature=1.0, entropy=True):
         """(log-probs [b, T], entropies [b, T], states [b, T, D]) of targets [b, T], the last T tokens of ids [b, L].
 
-        The first two are float32 at `temperature`, 0 on padding; entropy=False: entropies are 0, and cost nothing.
+        The first two are float32, 0 on padding. entropy=False: entropies are 0.
         """
         T = targets.shape[1]
         real = attention[:, -T:].bool()  # [b, T]
         final, kept = self.states(ids, attention)  # [b, L, D]
-        predicting = slice(-T - 1, -1)  # the state *before* a token predicts it
+
+        # The state at a position predicts the token at the next: drop the last state, keep the T before it.
+        predicting = slice(-T - 1, -1)
 
         def of_tokens(states, targets):  # [n, D], [n] -> [n], [n]
             return token_logprobs(self.logits(states) / temperature, targets, entropy)
 
-        # A few tokens at a time, and none that is padding: never are all the logits [b, T, V] in memory.
-        vocabulary = self.lm.get_output_embeddings().weight.shape[0]
-        logp, H = by_token(of_tokens, LOGITS // vocabulary, real, final[:, predicting], targets)
-        return logp, H, kept[:, predicting].clone()  # a copy: a view would keep the prompt's states in memory, too
+        # The logits [b, T, V] may not fit the memory. So take the n real tokens out of [b, T], some at a time.
+        V = self.lm.get_output_embeddings().weight.shape[0]
+        logp, H = by_token(of_tokens, V, real, final[:, predicting], targets)
+        return logp, H, kept[:, predicting].clone()  # a copy: a view would keep the prompt's states in memory
 
     def states(self, ids, attention, cache=None):
         """(final states [b, L, D], states of the layer that is kept [b, L, D]) of ids [b, L]."""
         L = ids.shape[1]
-        positions = attention.cumsum(-1) - 1
-        positions = positions.clamp(min=0)  # padding takes no position
+        positions = attention.cumsum(-1) - 1  # padding takes no position
         out = self.lm.base_model(
             input_ids=ids,
             attention_mask=attention,
-            position_ids=positions[:, -L:],
+            position_ids=positions.clamp(min=0)[:, -L:],
             past_key_values=cache,
             use_cache=cache is not None,
             output_hidden_states=self.layer != -1,
@@ -97,33 +96,27 @@ class Policy(nn.Module):
         return final, out.hidden_states[self.layer]
 
     def logits(self, states):
-        """LM head on final states [..., D] -> [..., V], with the scaling or cap that some families put on logits."""
-        config = self.lm.config.get_text_config()
+        """LM head on final states [..., D] -> [..., V]."""
         logits = self.lm.get_output_embeddings()(states)
-        logits = logits * (getattr(config, "logit_scale", None) or 1.0)  # Cohere; MPT has None
-        logits = logits / getattr(config, "logits_scaling", 1.0)  # Granite
-        cap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
-        if cap is None:
-            return logits
-        return cap * torch.tanh(logits / cap)
+        return family_scaling(self.lm, logits)  # some families scale or cap them
 
 
 @dataclass
 class Rollout:
-    """B responses behind left-padded prompts, consecutive runs of `samples` to one prompt: all that training reads."""
+    """B responses behind left-padded prompts. Those to one prompt, its `samples`, stand next to each other."""
 
     ids: torch.Tensor  # [B, P + T] int64: padding, prompt, response, padding
     attention: torch.Tensor  # [B, P + T] int64: 1 on prompt and sampled tokens
-    mask: torch.Tensor  # [B, T] bool: what was sampled
-    logprobs: torch.Tensor  # [B, T] float32: as the sampler saw them, at its temperature, 0 outside the mask
-    entropy: torch.Tensor  # [B, T] float32: of the model's distribution at each token (before top_p), nats
-    finished: torch.Tensor  # [B] bool: ended with a stop token; the others were cut at max_new_tokens
-    states: torch.Tensor | None = None  # [B, T, D]: what predicted each token, where it was asked for
+    mask: torch.Tensor  # [B, T] bool: what was sampled, the end token included
+    logprobs: torch.Tensor  # [B, T] float32: the sampler's, for the log; 0 outside the mask
+    entropy: torch.Tensor  # [B, T] float32: of each token's distribution, nats
+    finished: torch.Tensor  # [B] bool: ended with a stop token
+    states: torch.Tensor | None = None  # [B, T, D]: what predicted each token
     # What a training step adds, [B, T] each.
     advantages: torch.Tensor | None = None
-    old_logprobs: torch.Tensor | None = None  # before the update, where it was asked for
-    ref_logprobs: torch.Tensor | None = None  # of the frozen reference, where there is one
-    learnt: torch.Tensor | None = None  # bool: what the loss counts, of what the mask marks
+    old_logprobs: torch.Tensor | None = None  # before the update
+    ref_logprobs: torch.Tensor | None = None  # of the frozen reference
+    learnt: torch.Tensor | None = None  # bool: which sampled tokens the loss counts
 
     @property
     def prompt_width(self):  # P
@@ -138,15 +131,8 @@ class Rollout:
         sampled = [tokens[m] for tokens, m in zip(self.responses, self.mask)]
         return tokenizer.batch_decode(sampled, skip_special_tokens=True)
 
-    def rows(self):
-        """0..B-1, [B] int64."""
-        return torch.arange(len(self.mask), device=self.mask.device)
-
     def micro_batches(self, max_tokens, rows=None):
-        """Parts of at most `max_tokens` padded tokens, of `rows` [b] or of all; yields (rows, their Rollout).
-
-        Columns that are padding for all of a part's rows are cut off. States stay behind: they are large.
-        """
+        """Cut all B, or `rows`, into parts of at most `max_tokens`; yields (rows [b], their Rollout without states)."""
         return micro_batches(self, max_tokens, rows)
 
 
@@ -161,6 +147,59 @@ def inverse_cdf(logits, u, temperature=1.0, top_p=1.0):
     return first_above(p.cumsum(-1), u)
 
 
+@torch.no_grad()
+def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, top_p=1.0, keep_states=False):
+    """Sample len(seeds) / len(prompts) responses to each prompt; a Rollout, with `states` if keep_states.
+
+    prompts: N lists of token ids; seeds: B integers; stop_ids: token ids that end a response. ValueError: an empty
+    prompt; B is no multiple of N; max_new_tokens < 1.
+    """
+    samples = samples_each(prompts, seeds, max_new_tokens)
+    device = next(policy.parameters()).device
+    u = uniforms(seeds, max_new_tokens).to(device)  # [B, max_new_tokens]
+    stops = torch.tensor(sorted(stop_ids), device=device)
+
+    # Read each prompt once.
+    ids, attention = left_padded(prompts, device)  # [N, P]
+    cache = new_cache(policy.lm)
+    logits, state = policy(ids, attention, cache=cache)  # [N, V], [N, D]
+
+    # Repeat what was read for each of its samples. `live` holds the responses that have not ended: their numbers
+    # `rows` [b], and the logits and states for their next token. When number 1 of three ends, rows are 0 2.
+    live = LiveRows(policy, cache, logits, state, samples)
+    r = Rollout(**empty_rows(ids, attention, samples, max_new_tokens, state if keep_states else None))
+
+    for t in range(max_new_tokens):
+        # Draw a token for each of them, and write it down in the Rollout.
+        token = inverse_cdf(live.logits, u[live.rows, t], temperature, top_p)  # [b]
+        logp, H = token_logprobs(live.logits / (temperature or 1.0), token)  # [b] each
+        live.write(r, t, token, logp, H)
+
+        # A stop token ends a response.
+        ended = torch.isin(token, stops)  # [b] bool
+        r.finished[live.rows[ended]] = True
+        if ended.all() or t + 1 == max_new_tokens:
+            return shortened(r, t + 1)
+
+        # The model reads the tokens of the others. Now and then this frees the cache of those that have ended.
+        live.drop(ended)
+        live.read(r, t)
+
+
+@torch.no_grad()
+def score_logprobs(policy, rollout, temperature=1.0, max_tokens=16384):
+    """Log-probs [B, T] float32 of a Rollout's tokens, by one pass over prompt and response; 0 off the mask."""
+    parts = []
+    for rows, part in rollout.micro_batches(max_tokens):
+        logp, _, _ = policy(part.ids, part.attention, part.responses, temperature=temperature, entropy=False)
+        parts.append((rows, logp))
+    (logprobs,) = put_back(parts, rollout.mask.shape)
+    return logprobs
+
+
+# A first reader can skip the rest: training samples with top_p = 1, and only tests and studies call `score`.
+
+
 def nucleus(p, top_p):
     """Probabilities p [b, V] with 0 outside the smallest set of tokens whose probability reaches top_p > 0."""
     ranked, order = p.sort(dim=-1, descending=True, stable=True)
@@ -171,92 +210,11 @@ def nucleus(p, top_p):
 
 
 @torch.no_grad()
-def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, top_p=1.0, keep_states=False):
-    """Sample len(seeds) / len(prompts) responses to each prompt; a Rollout, with `states` if keep_states.
-
-    prompts: N lists of token ids, none empty; seeds: B integers, in the order of the responses; stop_ids: token ids
-    that end a response. A response that has not ended after max_new_tokens is cut, and `finished` says so.
-    """
-    N = len(prompts)
-    B = len(seeds)
-    if N == 0 or B % N or not all(prompts):
-        raise ValueError(f"{N} prompts and {B} seeds: want non-empty prompts, and as many seeds for each")
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens {max_new_tokens}: must be at least 1")
-    device = next(policy.parameters()).device
-    samples = B // N
-
-    # 1. Read each prompt once. What it leaves in the cache, and the logits of the first token, serve all its samples.
-    ids, attention = left_padded(prompts, device)  # [N, P]
-    cache = new_cache(policy.lm)
-    logits, state = policy(ids, attention, cache=cache)  # [N, V], [N, D]
-
-    # 2. Repeat it for the samples, and make room for what they will say.
-    repeat_rows(cache, N, samples)
-    logits = logits.repeat_interleave(samples, 0)  # [B, V]
-    state = state.repeat_interleave(samples, 0)  # [B, D]
-    r = Rollout(**empty_rows(ids, attention, samples, max_new_tokens))
-    if keep_states:
-        r.states = state.new_zeros(B, max_new_tokens, state.shape[1])
-
-    # 3. Sample token by token. `rows` [b] are the responses that go on, as numbers in 0..B-1; logits, state, token and
-    #    so on have a row for each of them. With three responses of which number 1 ends, rows are 0 1 2, then 0 2.
-    u = uniforms(seeds, max_new_tokens).to(device)  # [B, max_new_tokens]
-    stops = torch.tensor(sorted(stop_ids), device=device)
-    live = LiveRows(policy, cache, B, device)
-    for t in range(max_new_tokens):
-        rows = live.rows  # [b]
-        token = inverse_cdf(logits, u[rows, t], temperature, top_p)  # [b]
-        logp, H = token_logprobs(logits / (temperature or 1.0), token)  # [b] each; greedy: as at temperature 1
-        write_token(r, t, rows, token, logp, H, state)
-        ended = torch.isin(token, stops)  # [b] bool
-        r.finished[rows[ended]] = True
-        if ended.all() or t + 1 == max_new_tokens:
-            break
-        length = r.prompt_width + t + 1
-        logits, state = live.next_token(token, ended, r.attention[:, :length])  # fewer rows, where some have ended
-    return shortened(r, t + 1)  # without the room that no response has used
-
-
-def write_token(r, t, rows, token, logp, H, state):
-    """Token t of the responses `rows` [b], and what it was drawn from: [b] each, state [b, D]."""
-    place = r.prompt_width + t
-    r.ids[rows, place] = token
-    r.attention[rows, place] = 1
-    r.mask[rows, t] = True
-    r.logprobs[rows, t] = logp
-    r.entropy[rows, t] = H
-    if r.states is not None:
-        r.states[rows, t] = state
-
-
-@torch.no_grad()
 def score(policy, rollout, temperature=1.0, max_tokens=16384):
-    """The definition of what was sampled: log-probs, entropies [B, T] (float32), states [B, T, D]; 0 off the mask.
-
-    One forward over prompt and response together, in micro-batches; states are in the model's dtype.
-    """
-    logp = torch.zeros_like(rollout.logprobs)
-    entropy = torch.zeros_like(rollout.logprobs)
-    states = None
+    """What `generate` must agree with: log-probs, entropies [B, T] float32, states [B, T, D]; 0 off the mask."""
+    parts = []
     for rows, part in rollout.micro_batches(max_tokens):
-        l, H, z = policy(part.ids, part.attention, part.responses, temperature=temperature)
-        _, T, D = z.shape
-        logp[rows, :T] = l
-        entropy[rows, :T] = H
-        if states is None:
-            states = z.new_zeros(*logp.shape, D)
-        off_mask = ~part.mask[..., None]  # [b, T, 1]
-        states[rows, :T] = z.masked_fill(off_mask, 0.0)
-    return logp, entropy, states
-
-
-@torch.no_grad()
-def score_logprobs(policy, rollout, temperature=1.0, max_tokens=16384):
-    """The log-probs [B, T] of `score`, without the rest: a third less work."""
-    logp = torch.zeros_like(rollout.logprobs)
-    for rows, part in rollout.micro_batches(max_tokens):
-        l, _, _ = policy(part.ids, part.attention, part.responses, temperature=temperature, entropy=False)
-        T = l.shape[1]
-        logp[rows, :T] = l
-    return logp
+        logp, H, z = policy(part.ids, part.attention, part.responses, temperature=temperature)
+        z = z.masked_fill(~part.mask[..., None], 0.0)
+        parts.append((rows, logp, H, z))
+    return put_back(parts, rollout.mask.shape)

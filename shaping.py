@@ -1,31 +1,31 @@
 """Dual-channel shaping: the rank metrics of a response become a small, bounded addition to its advantage.
 
-The idea. A response is reinforced a little more if its hidden states explored more directions than usual (ER), or
-gained them faster than usual (ERV), which the paper reads as exploiting what was found. Which of the two counts is
-decided by ERA: where that growth speeds up more than usual, exploration, where less, exploitation.
+The idea. A response is reinforced a little more if its ER or its ERV is above what was usual in the steps before. A
+high ER is called exploration: the states spread over many directions. A high ERV is called exploitation: they gain
+directions fast. ERA decides which of the two counts.
 
     mu_k                                                      running mean of metric x_k in {ER, ERV, ERA} over steps
-    d_k  = clamp( (x_k - mu_k) / (|mu_k| + eps), -5, 5 )      relative deviation of this response, eps = 1e-8
-    beta = sigmoid( g d_ERA )                                 meta-controller: the weight of exploration, gain g = 2
+    d_k  = clamp( (x_k - mu_k) / (|mu_k| + eps), -5, 5 )      relative deviation, eps = 1e-8
+    beta = sigmoid( g d_ERA )                                 meta-controller: the weight of exploration, g = 2
     Phi  = beta tanh(d_ER) + (1 - beta) tanh(d_ERV)           dual channel: exploration, exploitation
-    A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2
+    A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2 (arXiv:2509.23808)
 
-A' keeps the sign of A: the addition is never negative and at most |A| / kappa with kappa > 1. So a wrong answer is
-punished less, by half at most, and never praised; where A is 0, A' is 0. At the first step there is no mu to compare
-with, hence no bonus. A metric that is undefined (NaN: the response is too short) is a deviation of 0.
+Why ERA decides. Where the rank gains speed, the paper rewards exploration, to pre-empt overconfidence. Where it does
+not, it rewards what has been gained. And ERA need not grow with the length of a response, as ER and ERV do.
 
-How it differs from the paper's release. That ships with the bonus switched off; switched on, Phi goes into the reward,
-signed and unclipped, and the running means start at zero. Here it is what the equations say (docs/release.md).
+Why the bonus is bounded. It is smaller than |A|, so A' keeps the sign of A: a wrong answer is punished less, and never
+praised. Where A = 0, because all answers of a group are right or all wrong, there is no bonus. Nor is there one in the
+first step, which has no mu. README, section 5, works an example through.
 
-Controls. To ask what the signal does, and not just the size of the bonus, `mode` changes one thing:
+How it differs from the paper's release: there the bonus is switched off (docs/release.md).
+
+The controls are modes that each change one thing, to see what does the work. A first reader can skip them.
 
     none      A' = A: plain GRPO
-    er, erv   beta held at 1, at 0: one channel alone             equal   beta held at 1/2: no controller
-    shuffled  the caller hands in the metrics of other responses: bonuses of the same sizes, without their signal
-    entropy   Phi_t = a H_t, with H_t the entropy of the policy at token t in nats and a = 0.4, in place of Phi
-              (Cheng et al., arXiv:2506.14758)
-
-A channel of one's own: its measurement is an entry of rank.METRICS; its deviation is then in `d` below, by that name.
+    er, erv   beta held at 1, at 0: one channel alone
+    equal     beta held at 1/2: no controller
+    shuffled  the caller has dealt the metrics out among the responses at random
+    entropy   Phi_t = a H_t, the entropy at token t and a = 0.4 (Cheng et al., arXiv:2506.14758)
 """
 
 import math
@@ -38,26 +38,24 @@ HELD_BETA = {"er": 1.0, "erv": 0.0, "equal": 0.5}
 
 
 def deviation(x, mu):
-    """d_k, float64 [B]: how far the metric x [B] of each response lies from its running mean mu (a number), relatively.
-
-    The clamp keeps one odd response, or a mu close to 0, from deciding beta alone: at |d| = 5 the tanh of a channel is
-    0.9999 already. An undefined metric, or an undefined mu, is no deviation: 0.
+    """d_k, float64 [B], of a metric x [B] from its running mean mu (a number); 0 where either is undefined (NaN).
 
     >>> deviation(torch.tensor([12.0, 9.0, math.nan]), 10.0)
     tensor([ 0.2000, -0.1000,  0.0000], dtype=torch.float64)
     """
     relative = (x.double() - mu) / (abs(mu) + EPS)
-    return relative.clamp(-5, 5).nan_to_num(nan=0.0)
+    # The clamp is the paper's. It bounds what a mu close to 0 makes huge, and decides little: at 5 tanh is 0.9999.
+    clamped = relative.clamp(-5, 5)
+    return clamped.nan_to_num(nan=0.0)
 
 
 def shape_advantages(
     advantages, metrics, baseline, kappa=2.0, gain=2.0, mode="verl", mask=None, entropy=None, entropy_scale=0.4
 ):
-    """A' in the dtype of A and of its shape, but [B, T] with mode "entropy", which tells tokens apart; and stats.
+    """A' in the dtype of A, [B] (with mode "entropy" [B, T]), and a dict of the bonus to log.
 
-    advantages [B]; metrics {name: [B]}, as rank.rank_metrics gives them; baseline {name: mu_k}, the running means, or
-    None before the first batch; mask [B, T] bool, entropy [B, T] in nats: for mode "entropy" only. stats: the share of
-    responses with a bonus; its mean (of tokens, the largest); beta's mean, or None. ValueError: what cannot be used.
+    advantages [B]; metrics {name: [B]}; baseline {name: mu_k}, None before the first step; mask [B, T] bool and entropy
+    [B, T] in nats for mode "entropy". ValueError: no such mode; kappa not above 1.
 
     >>> metrics = {"er": torch.tensor([12.0, 8.0]), "erv": torch.tensor([3.0, 2.0]), "era": torch.tensor([1.0, 1.0])}
     >>> shape_advantages(torch.tensor([1.0, -1.0]), metrics, baseline={"er": 10.0, "erv": 2.0, "era": 1.0})
@@ -72,10 +70,10 @@ def shape_advantages(
     if mode == "none" or baseline is None:
         return advantages, {"bonus_fraction": 0.0, "bonus": 0.0, "beta": None}
 
-    # How unusual is each response, by each metric, for this model at this time?
+    # How far is each response from what was usual, by each metric?
     d = {name: deviation(x, baseline.get(name, math.nan)) for name, x in metrics.items()}  # {name: [B]}
 
-    # Is it gaining speed? Then exploration counts; is it slowing down, exploitation. Some controls hold the weight.
+    # Does its rank gain speed? Then exploration counts; if not, exploitation.
     beta = torch.sigmoid(gain * d["era"])  # [B]
     if mode in HELD_BETA:
         beta = torch.full_like(beta, HELD_BETA[mode])
@@ -83,18 +81,9 @@ def shape_advantages(
     # Two channels, each between -1 and 1, mixed by that weight.
     Phi = beta * torch.tanh(d["er"]) + (1 - beta) * torch.tanh(d["erv"])  # [B]
 
-    # Only what is better than usual counts, and never more than a share of the advantage itself.
+    # Only what is above usual counts, and never more than a share of the advantage.
     bonus = bounded(Phi, advantages, kappa)
     return advantages + bonus, stats_of(bonus) | {"beta": beta.mean().item()}
-
-
-def entropy_shaping(advantages, mask, entropy, kappa, scale):
-    """A'_t = A + min( a H_t, |A| / kappa ) on the tokens of `mask`, [B, T]: a token's own uncertainty as its bonus."""
-    if mask is None or entropy is None:
-        raise ValueError("shaping 'entropy' works on tokens: it needs mask [B, T] and entropy [B, T]")
-    A = advantages[:, None].expand(mask.shape)  # [B, T]
-    bonus = bounded(scale * entropy * mask, A, kappa)
-    return A + bonus, stats_of(bonus.amax(1)) | {"beta": None}
 
 
 def bounded(Phi, advantages, kappa):
@@ -103,17 +92,15 @@ def bounded(Phi, advantages, kappa):
     return torch.minimum(wanted, advantages.abs() / kappa)
 
 
-def stats_of(bonus):  # [B]
+def stats_of(bonus):
+    """What is logged of bonuses [B]: the share above 0, and the mean."""
     return {"bonus_fraction": (bonus > 0).double().mean().item(), "bonus": bonus.double().mean().item()}
 
 
 def update_baseline(baseline, means, alpha=0.3):
-    """The running means {name: mu_k} after a batch with `means` {name: mean of the metric over the batch}.
+    """The running means {name: mu_k} after a step with `means` {name: mean over the step's responses, may be NaN}.
 
-        mu_k <- (1 - alpha) mu_k + alpha mean_k               the first batch: mu_k = mean_k
-
-    They are read before they are updated: a response is compared with what came before it. A metric that no response of
-    the batch has (NaN) leaves its mu alone; a mu that is missing or NaN takes the batch's mean.
+        mu_k <- (1 - alpha) mu_k + alpha mean_k               the first step: mu_k = mean_k
 
     >>> update_baseline({"er": 10.0}, {"er": 20.0}, alpha=0.25)
     {'er': 12.5}
@@ -128,3 +115,15 @@ def update_baseline(baseline, means, alpha=0.3):
         else:
             new[name] = (1 - alpha) * mu + alpha * mean
     return new
+
+
+# A first reader can skip this control.
+
+
+def entropy_shaping(advantages, mask, entropy, kappa, scale):
+    """A'_t = A + min( a H_t, |A| / kappa ) on the tokens of `mask`, [B, T], and stats of the largest of each row."""
+    if mask is None or entropy is None:
+        raise ValueError("shaping 'entropy' works on tokens: it needs mask [B, T] and entropy [B, T]")
+    A = advantages[:, None].expand(mask.shape)  # [B, T]
+    bonus = bounded(scale * entropy * mask, A, kappa)
+    return A + bonus, stats_of(bonus.amax(1)) | {"beta": None}

@@ -27,6 +27,7 @@ from engine import toy_model
 import train
 from engine.config import TrainConfig, complete_train
 from engine.data import load_training
+from engine.describe import Trajectories
 from engine.parallel import World
 from engine.rewards import load_reward
 from engine.state import State
@@ -57,15 +58,15 @@ class Off:
     """Within it a step computes no rank and keeps no state of its samples."""
 
     def __enter__(self):
-        self.kept = {name: getattr(train, name) for name in ("measure_states", "dataset_metrics", "generate")}
+        self.kept = {name: getattr(train, name) for name in ("measure_states", "describe_ranks", "generate")}
         generate = train.generate
 
         def nothing(rollout, config):
             undefined = torch.full((len(rollout.mask),), float("nan"), dtype=torch.float64)
-            return dict.fromkeys(METRICS, undefined), torch.zeros(1, 1), torch.zeros(0, 0)
+            return dict.fromkeys(METRICS, undefined), Trajectories(torch.zeros(1, 1), torch.zeros(0, 0))
 
         train.measure_states = nothing
-        train.dataset_metrics = lambda states: dict.fromkeys(METRICS, torch.zeros(1))
+        train.describe_ranks = lambda world, means, *others: (means,)
         train.generate = lambda *args, keep_states=False, **other: generate(*args, **other)
 
     def __exit__(self, *error):

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
+LOGITS = 2**25  # logits in float32 at a time where log-probs are asked for: 128 MiB, and some copies
+
 
 def fingerprint(*things):
     """A 63-bit number that tells things from others by how they are written: the same on every machine."""
@@ -86,13 +88,6 @@ def part(rollout, rows, prompt_width, response_width):
     return replace(rollout, **cut)
 
 
-def shortened(rollout, T):
-    """The first T tokens of each response, as views."""
-    states = rollout.states
-    short = part(rollout, slice(None), rollout.prompt_width, T)
-    return short if states is None else replace(short, states=states[:, :T])
-
-
 def micro_batches(rollout, max_tokens, rows=None):
     """rollout.Rollout.micro_batches."""
     if rows is None:
@@ -105,23 +100,6 @@ def micro_batches(rollout, max_tokens, rows=None):
         longest_response = max(responses[i] for i in run)
         chosen = rows[run]
         yield chosen, part(rollout, chosen, longest_prompt, longest_response)
-
-
-def empty_rows(ids, attention, samples, new_tokens):
-    """The fields of a Rollout of prompts ids [N, P], each `samples` times, with room for `new_tokens` tokens each."""
-    ids = ids.repeat_interleave(samples, 0)  # [B, P]
-    attention = attention.repeat_interleave(samples, 0)
-    B = len(ids)
-    padding = torch.zeros(B, new_tokens, dtype=torch.int64, device=ids.device)
-    zeros = torch.zeros(B, new_tokens, device=ids.device)
-    return {
-        "ids": torch.cat([ids, padding], 1),
-        "attention": torch.cat([attention, torch.zeros_like(padding)], 1),
-        "mask": zeros.bool(),
-        "logprobs": zeros,
-        "entropy": zeros.clone(),
-        "finished": zeros[:, 0].bool(),
-    }
 
 
 def in_pieces(function, rows, *tensors):
@@ -145,12 +123,14 @@ def in_batches(prompts, seeds, responses=None):
         yield prompts[first:last], seeds[samples * first : samples * last]
 
 
-def by_token(function, count, real, states, targets):
-    """function(states [n, D], targets [n]) of the n positions that are real [b, T] bool, `count` of them at a time.
+def by_token(function, vocabulary, real, states, targets):
+    """function(states [n, D], targets [n]) of the n positions that are real [b, T] bool, a few of them at a time.
 
-    states [b, T, D], targets [b, T]; each result comes back as [b, T], with 0 where nothing is real.
+    states [b, T, D], targets [b, T]; each result comes back as [b, T], with 0 where nothing is real. The function makes
+    `vocabulary` logits of each position.
     """
-    found = in_pieces(function, max(1, count), states[real], targets[real])  # [n] each, in reading order
+    count = max(1, LOGITS // vocabulary)
+    found = in_pieces(function, count, states[real], targets[real])  # [n] each, in reading order
     return [values.new_zeros(real.shape).masked_scatter(real, values) for values in found]
 
 
@@ -164,6 +144,25 @@ def first_above(cdf, u):
     below_total = torch.nextafter(total, torch.zeros_like(total))
     threshold = torch.minimum(u * total, below_total)
     return torch.searchsorted(cdf, threshold[:, None], right=True)[:, 0]
+
+
+def per_token(x, mask):
+    """x [B], or [B, T] where tokens of a response differ, as [B, T] for the mask [B, T]."""
+    if x.dim() == 1:
+        x = x[:, None]
+    return x.expand(mask.shape)
+
+
+def put_back(parts, shape):
+    """Tensors [B, T, ...], with 0 where no part has anything, of parts (rows [b], values [b, t, ...], ...).
+
+    shape: (B, T). A part may be shorter than T tokens.
+    """
+    whole = [values.new_zeros(*shape, *values.shape[2:]) for values in parts[0][1:]]
+    for rows, *pieces in parts:
+        for tensor, values in zip(whole, pieces):
+            tensor[rows, : values.shape[1]] = values
+    return whole
 
 
 def joined_rollouts(parts):

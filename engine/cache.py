@@ -15,7 +15,6 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 ROOM = 16  # tokens that a layer grows by
-SLACK = 1 / 8  # share of finished rows in a batch from which on they leave it: leaving costs a copy of the cache
 
 
 class RoomyLayer(DynamicLayer):
@@ -76,46 +75,3 @@ def repeat_rows(cache, rows, samples):
 def keep_rows(cache, rows):
     """Only these rows [b] int64, in this order; a row may be there several times."""
     cache.reorder_cache(rows)
-
-
-class LiveRows:
-    """The rows of a batch that are still being sampled. For the sampler, those that have ended are not there.
-
-    For the model they are, for a while: leaving costs a copy of the cache, so they leave together once they are SLACK
-    of the batch. Until then they are computed as well, with a token that means nothing and is not attended to, and what
-    comes of it is dropped. With three rows of which row 1 ends:
-
-        in the cache    0 1 2         `in_cache`: which rows it holds
-        going on        0 2           `places`: where in `in_cache` they stand; rows = in_cache[places]
-    """
-
-    def __init__(self, policy, cache, count, device):
-        self.policy, self.cache = policy, cache
-        self.in_cache = torch.arange(count, device=device)
-        self.places = torch.arange(count, device=device)
-
-    @property
-    def rows(self):
-        """Which rows go on, [b]."""
-        return self.in_cache[self.places]
-
-    def drop(self, ended):
-        """Of the rows that went on, those where ended [b] bool is True do so no more."""
-        self.places = self.places[~ended]
-        if len(self.places) <= len(self.in_cache) * (1 - SLACK):
-            keep_rows(self.cache, self.places)
-            self.in_cache = self.in_cache[self.places]
-            self.places = torch.arange(len(self.places), device=self.places.device)
-
-    def next_token(self, token, ended, attention):
-        """Drop the rows that have ended [b] bool with their token [b], and ask for the next token of the others.
-
-        (logits, state) as of Policy.next_token, for the rows that go on; attention [B, L] of all rows there ever were.
-        """
-        self.drop(ended)
-        ids = torch.zeros_like(self.in_cache)
-        ids[self.places] = token[~ended]
-        logits, state = self.policy(ids[:, None], attention[self.in_cache], cache=self.cache)
-        if len(self.places) < len(self.in_cache):
-            logits, state = logits[self.places], state[self.places]
-        return logits, state

@@ -13,7 +13,13 @@ Means are over the responses of all processes, but for entropy and sampler_gap, 
 The last two are there where the step scores its samples before the update (--mini_batches above 1).
 """
 
+from typing import NamedTuple
+
+import torch
+
+from engine.samples import prefix_curves
 from grpo import equal_groups
+from rank import dataset_metrics, mean_states
 
 
 def describe(world, rollout, graded, group):
@@ -41,3 +47,26 @@ def describe(world, rollout, graded, group):
     gap = world.sums({"gap": difference.abs().sum()})["gap"] / tokens
     ratio = max(world.gather([difference.max().exp().item()]))
     return numbers | {"sampler_gap": gap, "sampler_ratio": ratio}
+
+
+class Trajectories(NamedTuple):
+    """What the log has of the hidden states, beside the rank metrics of each response."""
+
+    mean_state: torch.Tensor  # [B, D]
+    curves: torch.Tensor  # [few, K]: m_j of the first responses
+
+
+def trajectories(z, mask, c):
+    """Trajectories of states z [B, T, D] and mask [B, T]; c: the configuration."""
+    return Trajectories(mean_states(z, mask), prefix_curves(z, mask, c.log_samples, c.stride, c.window))
+
+
+def describe_ranks(world, means, undefined, mean_state, numbers):
+    """{name: number} three times, of rank metrics: their means, how many responses have none, those of the dataset.
+
+    The dataset's are those of mean_state [B, D] of all processes, in the order of their prompts' numbers.
+    """
+    dataset = dataset_metrics(world.by_prompt(mean_state, numbers))
+    counts = {f"{name}_undefined": count for name, count in undefined.items()}
+    whole = {f"dataset_{name}": value.item() for name, value in dataset.items()}
+    return means, counts, whole

@@ -7,31 +7,42 @@ into pieces changes nothing here.
 
 import torch
 
-from grpo import token_weights
+
+def learnt_tokens(rollout, mask_truncated):
+    """Which tokens the loss counts, [B, T] bool: those that were sampled, or those of responses that were not cut."""
+    if mask_truncated:
+        return rollout.mask & rollout.finished[:, None]
+    return rollout.mask
 
 
-def accumulate(s, rollout, rows, loss_of):
-    """Add up the gradients of the loss over `rows` of a Rollout; returns {name: total} of its stats and of "loss".
+def warmed_up_rate(c, step):
+    """The learning rate of a step: it rises over the warm-up, then stays."""
+    warmth = (step + 1) / max(1, c.warmup_steps)
+    return c.lr * min(1.0, warmth)
 
-    s: engine.state.State. loss_of(s, part, weights) -> (loss, stats): a part's share of both.
+
+def mini_batches(rollout, count):
+    """The rows of each optimizer update: `count` equal runs of 0..B-1, each [b] int64.
+
+    World.step_batch has put the prompts of the first update first, and so on, each with its whole group.
     """
-    c = s.config
-    tokens = s.world.sum(rollout.learnt[rows].sum()).clamp(min=1)
-    responses = len(rows) * s.world.size
-    totals = {}
-    parts = [part for _, part in rollout.micro_batches(c.micro_tokens, rows)]
-    for part in s.world.equally_often(parts):
-        weights = token_weights(part.learnt, c.normalise, tokens, responses, c.max_new_tokens)
-        loss, stats = loss_of(s, part, weights)
-        (loss * s.world.size).backward()  # FSDP takes the mean over processes of what is a share of a sum
-        stats["loss"] = loss.detach()
-        totals = {name: totals.get(name, 0.0) + value for name, value in stats.items()}
-    return s.world.sums(totals)
+    return torch.arange(len(rollout.mask), device=rollout.mask.device).chunk(count)
 
 
-def clip_gradient(policy, most):
+def added(totals, stats):
+    """{name: total so far} after the stats {name: number} of one more micro-batch."""
+    return {name: totals.get(name, 0.0) + value for name, value in stats.items()}
+
+
+def clip(policy, most):
     """The norm of the gradient, which is then scaled down to `most`."""
+    # In place: the gradients themselves are scaled.
     norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), most)
     if hasattr(norm, "full_tensor"):  # of a sharded model
         norm = norm.full_tensor()
     return norm.item()
+
+
+def mean_over(updates):
+    """{name: mean} of the numbers {name: number} of several updates."""
+    return {name: sum(totals[name] / len(updates) for totals in updates) for name in updates[0]}

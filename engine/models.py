@@ -181,10 +181,28 @@ def recompute(policy):
         recompute_activations(block)
 
 
+def check_layer(lm, layer):
+    """ValueError if a model has no such layer: 0, the embeddings, to its last but one, or -1, the final norm."""
+    last = lm.config.get_text_config().num_hidden_layers - 1
+    if not -1 <= layer <= last:
+        raise ValueError(f"layer {layer}: {type(lm).__name__} has 0 (embeddings) to {last}, and -1, the final norm")
+
+
+def family_scaling(lm, logits):
+    """What some families do to the logits [..., V] of their LM head: a factor, or a cap."""
+    config = lm.config.get_text_config()
+    logits = logits * (getattr(config, "logit_scale", None) or 1.0)  # Cohere; MPT has None
+    logits = logits / getattr(config, "logits_scaling", 1.0)  # Granite
+    cap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
+    if cap is None:
+        return logits
+    return cap * torch.tanh(logits / cap)
+
+
 def check_family(policy):
     """ValueError, naming the family, if the log-probs of rollout.py would not be the model's own.
 
-    Some families do to their logits what rollout.Policy does not know. Others keep no cache where transformers hands
+    Some families do to their logits what family_scaling does not know. Others keep no cache where transformers hands
     them one, or let padding leak into it, and say nothing (RWKV, RecurrentGemma). So a few tokens are read both ways.
     """
     # Read them. What a family does not take is an error of any kind.
@@ -203,7 +221,7 @@ def check_family(policy):
     if not torch.allclose(own_logits, our_logits, atol=1e-2, rtol=1e-2):
         raise ValueError(
             f"{family}: its logits are not those of its LM head on the final states (they differ by "
-            f"{(own_logits - our_logits).abs().max():.2g}); teach rollout.Policy.logits what this family does to them"
+            f"{(own_logits - our_logits).abs().max():.2g}); teach engine.models.family_scaling what it does to them"
         )
 
     # Two ways through the whole model: rounding moves log-probs by 1e-6 in float32 and some 1e-2 in bfloat16.

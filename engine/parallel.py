@@ -99,12 +99,14 @@ class World:
             yield replace(parts[-1], learnt=torch.zeros_like(parts[-1].learnt))
 
     def step_batch(self, problems, step, prompts, mini_batches, seed):
-        """This process's share of a step's prompts: [(its number in the step, *problem)], ordered by mini-batch.
+        """This process's share of a step's prompts, ordered by mini-batch: (numbers in the step, problems, prompts).
 
-        A mini-batch has the same prompts on any number of processes: each takes an equal share of each.
+        Three lists; problems: [(problem, its prompt)]. A mini-batch has the same prompts on any number of processes:
+        each takes an equal share of each.
         """
         whole = batch_of(problems, step, prompts, seed)
-        return [(number, *whole[number]) for number in self.own_prompts(prompts, mini_batches)]
+        numbers = self.own_prompts(prompts, mini_batches)
+        return numbers, [whole[number][0] for number in numbers], [whole[number][1] for number in numbers]
 
     def own_prompts(self, prompts, mini_batches):
         """Which of a step's prompts this process takes, by their numbers in the step: its share of each mini-batch.

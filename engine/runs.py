@@ -28,6 +28,7 @@ from engine.checkpoints import PROMPTING, clean, flush, last_checkpoint, save_ch
 from engine.config import TrainConfig, complete_train, may_change, parse, train_recipe
 from engine.rewards import RewardError
 from engine.samples import sample_text
+from engine.stats import before_after
 from engine.tensorboard import Nowhere, TensorBoard, summary_writer
 
 DESCRIPTION = "Train with VERL or plain GRPO."
@@ -233,13 +234,15 @@ class Run:
         lines = read_lines(self.folder / "evaluations.jsonl")
         return {line["step"]: line["benchmarks"] for line in lines if line["n"] == samples}
 
-    def whereabouts(self, step):
-        """Where the results of a finished run are, and what to do with them."""
+    def say_results(self, step):
+        """The table of the first evaluation beside the last, where the results are, and what to do with them."""
+        samples = self.config.eval_n
+        found = self.evaluations(samples)
+        if 0 in found and step in found:
+            self.world.say(before_after(found[0], found[step], samples))
         model = f"{self.folder}/checkpoint-{step}"
-        return (
-            f"metrics: {self.folder}/metrics.jsonl · model: {model}\n"
-            f"evaluate it with: python eval.py --model {model} --bench NAME"
-        )
+        self.world.say(f"metrics: {self.folder}/metrics.jsonl · model: {model}")
+        self.world.say(f"evaluate it with: python eval.py --model {model} --bench NAME")
 
     def save(self, s):
         """Checkpoint of the training State s."""

@@ -12,11 +12,11 @@ from rank import METRICS
 from verifier import extract_answer
 
 
-def prefix_curves(states, mask, stride, window):
-    """m_j of a few responses, [few, K] with NaN beyond a response's last: states [few, T, D], mask [few, T]."""
-    if not len(states):
+def prefix_curves(states, mask, count, stride, window):
+    """m_j of the first `count` responses, [count, K], NaN beyond a response's last: states [B, T, D], mask [B, T]."""
+    if not count:
         return states.new_zeros(0, 0)
-    _, prefixes, _ = prefix_spectra(states, mask, stride, window)
+    _, prefixes, _ = prefix_spectra(states[:count], mask[:count], stride, window)
     return prefixes
 
 

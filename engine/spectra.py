@@ -42,6 +42,7 @@ The trick, in four steps:
 import functools
 import itertools
 import math
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -61,6 +62,23 @@ def on_float64_device(x):
     x = x.detach()
     kind = x.device.type
     return x if kind in CHUNK else x.cpu()
+
+
+def sum_where(hidden, mask):
+    """Sum of the states of each response that count, [B, D] float64; hidden [B, T, D] floating, mask [B, T] bool."""
+    sums = []
+    # 16 responses at a time, because blanking out the rest copies the states
+    for states, keep in zip(hidden.split(16), mask.split(16)):
+        blanked = states.masked_fill(~keep[..., None], 0)
+        sums.append(blanked.sum(1, dtype=torch.float64))
+    return torch.cat(sums)
+
+
+def warn_of_non_finite(finite):
+    """A RuntimeWarning, at the line that called the caller, which names the responses where finite [B] is False."""
+    bad = [i for i, fine in enumerate(finite.tolist()) if not fine]
+    if bad:
+        warnings.warn(f"NaN or Inf in responses {bad}: their metrics are NaN", RuntimeWarning, stacklevel=3)
 
 
 def helmert_rows(z, length):

@@ -42,6 +42,14 @@ def make_model(tokenizer, seed: int):
     )  # fmt: skip
 
 
+def response(steps, shown=None):
+    """The working of a chain (toy.chain) and its box; `shown` says which lines are written, all by default."""
+    if shown is None:
+        shown = [True] * len(steps)
+    lines = [f"{s.left}{s.op}{s.right}={s.value}" for s, show in zip(steps, shown, strict=True) if show]
+    return "\n".join([*lines, f"\\boxed{{{steps[-1].value}}}"])
+
+
 def warm_up(model, tokenizer, steps: int, keep: float, seed: int, lr: float = 3e-3, batch: int = 128):
     """Supervised learning on demonstrations that show each line with probability `keep`; yields the loss of each step.
 
@@ -55,7 +63,7 @@ def warm_up(model, tokenizer, steps: int, keep: float, seed: int, lr: float = 3e
         for _ in range(batch):
             done = toy.chain(rng, rng.randint(1, 8), (2, 60))
             shown = [rng.random() < keep for _ in done]
-            rows.append((tokenizer.encode(toy.question(done)), tokenizer.encode(toy.response(done, shown) + "<eos>")))
+            rows.append((tokenizer.encode(toy.question(done)), tokenizer.encode(response(done, shown) + "<eos>")))
         width = max(len(p) + len(r) for p, r in rows)
         ids = torch.full((batch, width), tokenizer.pad_token_id)  # [batch, width]
         labels = torch.full((batch, width), -100)

@@ -31,3 +31,14 @@ def policy(tokenizer):
     with torch.no_grad():
         model.get_input_embeddings().weight.mul_(3)
     return Policy(model)
+
+
+@pytest.fixture
+def one_thread():
+    """Small SVDs and eigensolves take ten times longer with two BLAS threads on busy cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

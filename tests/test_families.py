@@ -7,8 +7,8 @@ import pytest
 import torch
 import transformers
 
-import rollout
 import toy
+from engine import batch
 from engine.batch import sample_seed
 from engine.checkpoints import save_checkpoint
 from engine.models import blocks, check_family
@@ -156,7 +156,7 @@ def test_log_probs_in_pieces_have_the_values_and_gradients_of_one(policy, tokeni
     r = sample(policy, tokenizer, prompts)
     seen = []
     for numbers in (2**25, 7 * len(tokenizer)):  # all at once, and seven tokens at a time
-        monkeypatch.setattr(rollout, "LOGITS", numbers)
+        monkeypatch.setattr(batch, "LOGITS", numbers)
         policy.zero_grad()
         logp, entropy, _ = policy(r.ids, r.attention, targets=r.responses)
         (logp.sum() + 0.1 * entropy.sum()).backward()
@@ -193,5 +193,5 @@ class Warmed(transformers.LlamaForCausalLM):
 
 def test_a_family_that_scales_its_logits_in_a_new_way_is_refused(tokenizer):
     torch.manual_seed(0)
-    with pytest.raises(ValueError, match="Warmed.*teach rollout.Policy.logits"):
+    with pytest.raises(ValueError, match="Warmed.*teach engine.models.family_scaling"):
         check_family(Policy(Warmed(config_of("Llama", True, tokenizer)).eval()))

@@ -91,11 +91,12 @@ def test_the_places_of_all_processes_are_all_places_and_each_mini_batch_is_share
 
 def test_the_batch_of_a_step_is_that_of_all_processes_dealt_out_by_mini_batch():
     problems = [(f"problem {i}", [i]) for i in range(10)]
-    whole = World(0, 1, CPU).step_batch(problems, 3, 8, 2, seed=1)
-    assert [number for number, _, _ in whole] == list(range(8))
-    assert [(problem, ids) for _, problem, ids in whole] == batch_of(problems, 3, 8, 1)
-    halves = [World(rank, 2, CPU).step_batch(problems, 3, 8, 2, seed=1) for rank in range(2)]
-    assert [number for number, _, _ in halves[1]] == [2, 3, 6, 7] and sorted(halves[0] + halves[1]) == whole
+    numbers, asked, prompts = World(0, 1, CPU).step_batch(problems, 3, 8, 2, seed=1)
+    assert numbers == list(range(8))
+    assert list(zip(asked, prompts)) == batch_of(problems, 3, 8, 1)
+    first, second = (list(zip(*World(rank, 2, CPU).step_batch(problems, 3, 8, 2, seed=1))) for rank in range(2))
+    assert [number for number, _, _ in second] == [2, 3, 6, 7]
+    assert sorted(first + second) == list(zip(numbers, asked, prompts))
 
 
 def test_other_responses_get_each_others_metrics_as_a_whole_and_every_one_is_dealt_out_once():

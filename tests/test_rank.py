@@ -11,16 +11,8 @@ import torch
 import rank
 from rank import acceleration, dataset_metrics, effective_rank, mean_states, prefix_ranks, rank_metrics, velocity
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NAN = float("nan")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The small SVDs of the oracle take ten times longer with two BLAS threads on busy cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def gram_rank(z):

@@ -11,18 +11,10 @@ from engine import spectra
 from engine.spectra import prefix_spectra
 from rank import effective_rank, prefix_ranks
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NAN = float("nan")
 METHODS = ["exact", "fast", "auto"]
 BOUND = {"exact": 1e-9, "fast": 1e-6, "auto": 1e-6}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The small SVDs of the oracle take ten times longer with two BLAS threads on busy cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def error(got, want):

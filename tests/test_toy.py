@@ -42,7 +42,7 @@ def test_full_working_ends_in_a_box_that_the_verifier_accepts_and_fits_the_lengt
     rng = random.Random(0)
     for _ in range(300):
         steps = toy.chain(rng, 8, (2, 60))
-        text = toy.response(steps)
+        text = toy_model.response(steps)
         assert verify(text, str(steps[-1].value)) and not verify(text, str(steps[-1].value + 1))
         assert len(tokenizer.encode(text)) < toy.MAX_NEW_TOKENS and tokenizer.unk_token_id not in tokenizer.encode(text)
 
@@ -50,8 +50,8 @@ def test_full_working_ends_in_a_box_that_the_verifier_accepts_and_fits_the_lengt
 def test_the_worked_example_of_the_docstring():
     steps = [toy.Step(7, "*", 5, 35), toy.Step(35, "-", 7, 28), toy.Step(28, "+", 8, 36)]
     assert toy.question(steps) == "((7*5)-7)+8=?"
-    assert toy.response(steps) == "7*5=35\n35-7=28\n28+8=36\n\\boxed{36}"
-    assert toy.response(steps, [True, False, True]) == "7*5=35\n28+8=36\n\\boxed{36}"
+    assert toy_model.response(steps) == "7*5=35\n35-7=28\n28+8=36\n\\boxed{36}"
+    assert toy_model.response(steps, [True, False, True]) == "7*5=35\n28+8=36\n\\boxed{36}"
 
 
 def test_the_tokenizer_survives_saving_and_auto_loading(tokenizer, tmp_path):
