@@ -13,8 +13,7 @@ under a frozen reference. H_it is the entropy of the token's distribution.
     loss = sum_it w_it ( - J_it + c_KL K_it - c_H H_it )                w_it: see token_weights
 
 How it differs from the textbook. The weights divide by counts over the whole optimizer update, and not over a
-micro-batch. So the losses of micro-batches add up to that of the whole, however it is cut. A group of equal rewards has
-A = 0 exactly; rounding would leave it a little gradient.
+micro-batch. So the losses of micro-batches add up to that of the update. A group of equal rewards has A = 0 exactly.
 """
 
 import torch
@@ -85,7 +84,7 @@ def token_weights(mask, normalise, tokens, responses, max_new_tokens):
 
 
 def k3(log_ratio):
-    """K of log_ratio = l^other - l, of any shape. Its mean over tokens from the policy is KL(policy || other)."""
+    """K of log_ratio = l^other - l, of any shape; over tokens that the policy of l draws, it estimates the KL."""
     return log_ratio.exp() - log_ratio - 1
 
 
@@ -94,7 +93,8 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     """One micro-batch's share of the loss, and a dict of sums that add up over micro-batches.
 
     logp, old_logp, ref_logp, entropy, weights [B, T] floating; advantages [B] or [B, T], else ValueError. A token of
-    weight 0 is ignored. The sums: clip_fraction, kl (to the policy before the update), kl_reference.
+    weight 0 is ignored. The sums, weighted like the loss: clip_fraction; kl between now and before the update, and
+    kl_reference, both to second order, because the tokens were drawn before the update.
     """
     if advantages.dim() not in (1, 2) or len(advantages) != len(logp):
         raise ValueError(f"advantages {list(advantages.shape)}: want [B] or [B, T] for log-probs {list(logp.shape)}")
@@ -107,7 +107,7 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     log_ratio = torch.where(counted, logp - old_logp, 0.0)
     ratio = log_ratio.exp()
 
-    # Beyond the clip range J is constant: there is no gradient that moves the ratio further.
+    # Where A has pushed the ratio out of the clip range, J is constant: no gradient pushes it further.
     clipped_ratio = ratio.clamp(1 - clip_low, 1 + clip_high)
     J = torch.minimum(ratio * A, clipped_ratio * A)
     loss = -(weights * torch.where(counted, J, 0.0)).sum()

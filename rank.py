@@ -18,11 +18,15 @@ section 3). s is the stride.
     ERV     = mean(delta_j)                  j = 2..K       2.5
     ERA     = mean(delta_j - delta_{j-1})    j = 3..K       1
 
-Prefixes have s + 1 states, because centring takes one rank away: s + 1 centred states can have rank s. delta_j compares
-m_j with the mean of *all* earlier ranks. A derivative would compare it with m_{j-1}; the mean is the paper's choice.
+A prefix has j s + 1 states and not j s, because centring takes one rank away: j s + 1 centred states can have rank j s.
+delta_j compares m_j with the mean of *all* earlier ranks. A derivative would compare it with m_{j-1}; the mean is the
+paper's choice.
 
-How it differs from the paper's release. Spectra are float64: the rounding errors of float32 look like further
-directions. A metric that is undefined is NaN, and not 0.
+`effective_rank` and `prefix_ranks` are the definition. Training computes the same numbers faster, in engine/spectra.py,
+and tests compare the two.
+
+How it differs from the paper's release. Spectra are float64, because float32 errors look like further directions. A
+metric that is undefined is NaN, and not 0.
 """
 
 from dataclasses import dataclass
@@ -119,8 +123,8 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
     window   None: the whole response. W: ERV and ERA see its last W states only (the release: 512)
     method   "exact"; "fast", to 1e-6; "auto", the cheaper of the two
 
-    engine/spectra.py only makes it faster: tests hold it against `prefix_ranks`. NaN or Inf in a response: its
-    metrics are NaN, and a RuntimeWarning. ValueError: wrong shape or dtype, stride < 1, window < 2 strides.
+    NaN or Inf in a response: its metrics are NaN, and a RuntimeWarning. ValueError: wrong shape or dtype, stride < 1,
+    window < 2 strides.
 
     >>> metrics = rank_metrics(torch.eye(7)[None], torch.ones(1, 7, dtype=torch.bool), stride=2)  # m = 2, 4, 6
     >>> [round(metrics[name].item(), 9) for name in ("er", "erv", "era")]

@@ -1,15 +1,18 @@
 """Sampling responses, and scoring them. `Policy` is the one door to the language model.
 
 The idea. The hidden state z_t at the position *before* token t (final layer, after the final norm) predicts token t.
-The LM head computes the token's log-prob from z_t, and rank.py takes the rank of z_1..z_T. `generate` keeps both while
-it samples.
+The LM head computes the token's log-prob from z_t, and rank.py takes the rank of z_1..z_T. `generate` keeps log-probs
+and states while it samples.
 
     token = min{ v : p_1 + ... + p_v > u }       u: a uniform number, from the response's own seed
 
-So a response is decided by its seed, and not by the other rows of the batch.
+So, up to rounding, a response is decided by its seed and not by the other rows of the batch.
 
 How it differs from `model.generate`. Each prompt is read once for all its samples. Responses that have ended leave the
-batch.
+batch, many at a time.
+
+The model is asked in two ways. policy(ids, attention, cache) gives the logits of the next token, and the state that
+they were made from. policy(ids, attention, targets) gives log-probs, entropies and states of whole responses.
 
 Symbols: N prompts, B = N x samples responses, b some of them, P longest prompt, T longest response, D hidden width, V
 vocabulary.
@@ -25,80 +28,6 @@ from engine.cache import new_cache
 from engine.models import check_layer, family_scaling
 from engine.sampling import LiveRows, empty_rows, samples_each, shortened
 from grpo import token_logprobs
-
-
-class Policy(nn.Module):
-    """A causal LM behind one door.
-
-    layer: whose states are kept. -1: the final norm's output. 0: the embeddings. k: block k's output. ValueError: the
-    model has no such layer.
-    """
-
-    def __init__(self, lm, layer=-1):
-        super().__init__()
-        check_layer(lm, layer)
-        self.lm = lm
-        self.layer = layer
-        self.bfloat16 = False  # True: matrices are multiplied in bfloat16 (--bfloat16)
-
-    def forward(self, ids, attention, targets=None, **options):
-        """`next_token` without targets, `scores` with them."""
-        # Both go through forward, because sharded weights (FSDP) are gathered when it is called.
-        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.bfloat16):
-            if targets is None:
-                return self.next_token(ids, attention, **options)
-            return self.scores(ids, attention, targets, **options)
-
-    def next_token(self, ids, attention, cache=None):
-        """(logits [b, V] of the token after ids, the state [b, D] that they were made from).
-
-        ids [b, L] int64; attention [b, cached + L] int64, 0 on padding.
-        """
-        final, kept = self.states(ids, attention, cache)
-        logits = self.logits(final[:, -1])
-        return logits, kept[:, -1]
-
-    def scores(self, ids, attention, targets, temperature=1.0, entropy=True):
-        """(log-probs [b, T], entropies [b, T], states [b, T, D]) of targets [b, T], the last T tokens of ids [b, L].
-
-        The first two are float32, 0 on padding. entropy=False: entropies are 0.
-        """
-        T = targets.shape[1]
-        real = attention[:, -T:].bool()  # [b, T]
-        final, kept = self.states(ids, attention)  # [b, L, D]
-
-        # The state at a position predicts the token at the next: drop the last state, keep the T before it.
-        predicting = slice(-T - 1, -1)
-
-        def of_tokens(states, targets):  # [n, D], [n] -> [n], [n]
-            return token_logprobs(self.logits(states) / temperature, targets, entropy)
-
-        # The logits [b, T, V] may not fit the memory. So take the n real tokens out of [b, T], some at a time.
-        V = self.lm.get_output_embeddings().weight.shape[0]
-        logp, H = by_token(of_tokens, V, real, final[:, predicting], targets)
-        return logp, H, kept[:, predicting].clone()  # a copy: a view would keep the prompt's states in memory
-
-    def states(self, ids, attention, cache=None):
-        """(final states [b, L, D], states of the layer that is kept [b, L, D]) of ids [b, L]."""
-        L = ids.shape[1]
-        positions = attention.cumsum(-1) - 1  # padding takes no position
-        out = self.lm.base_model(
-            input_ids=ids,
-            attention_mask=attention,
-            position_ids=positions.clamp(min=0)[:, -L:],
-            past_key_values=cache,
-            use_cache=cache is not None,
-            output_hidden_states=self.layer != -1,
-        )
-        final = out.last_hidden_state
-        if self.layer == -1:
-            return final, final
-        return final, out.hidden_states[self.layer]
-
-    def logits(self, states):
-        """LM head on final states [..., D] -> [..., V]."""
-        logits = self.lm.get_output_embeddings()(states)
-        return family_scaling(self.lm, logits)  # some families scale or cap them
 
 
 @dataclass
@@ -132,7 +61,7 @@ class Rollout:
         return tokenizer.batch_decode(sampled, skip_special_tokens=True)
 
     def micro_batches(self, max_tokens, rows=None):
-        """Cut all B, or `rows`, into parts of at most `max_tokens`; yields (rows [b], their Rollout without states)."""
+        """Yields (rows [b], their Rollout without states): all B or `rows`, `max_tokens` with padding at a time."""
         return micro_batches(self, max_tokens, rows)
 
 
@@ -181,7 +110,7 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
         if ended.all() or t + 1 == max_new_tokens:
             return shortened(r, t + 1)
 
-        # The model reads the tokens of the others. Now and then this frees the cache of those that have ended.
+        # The model reads token t of the others, which gives live.logits and live.state for token t + 1.
         live.drop(ended)
         live.read(r, t)
 
@@ -197,7 +126,83 @@ def score_logprobs(policy, rollout, temperature=1.0, max_tokens=16384):
     return logprobs
 
 
-# A first reader can skip the rest: training samples with top_p = 1, and only tests and studies call `score`.
+# A first reader can skip the rest: how a causal LM is asked; sampling with top_p < 1, which training never does; and
+# `score`, which only tests and studies call.
+
+
+class Policy(nn.Module):
+    """A causal LM behind one door.
+
+    layer: whose states are measured. -1: the final norm's output. 0: the embeddings. k: block k's output. ValueError:
+    the model has no such layer.
+    """
+
+    def __init__(self, lm, layer=-1):
+        super().__init__()
+        check_layer(lm, layer)
+        self.lm = lm
+        self.layer = layer
+        self.bfloat16 = False  # True: matrices are multiplied in bfloat16 (--bfloat16)
+
+    def forward(self, ids, attention, targets=None, **options):
+        """`next_token` without targets, `scores` with them."""
+        # Both go through forward, because sharded weights (FSDP) are gathered when it is called.
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.bfloat16):
+            if targets is None:
+                return self.next_token(ids, attention, **options)
+            return self.scores(ids, attention, targets, **options)
+
+    def next_token(self, ids, attention, cache=None):
+        """(logits [b, V] of the token after ids, the state [b, D] that they were made from).
+
+        ids [b, L] int64; attention [b, cached + L] int64, 0 on padding.
+        """
+        final, measured = self.states(ids, attention, cache)
+        logits = self.logits(final[:, -1])
+        return logits, measured[:, -1]
+
+    def scores(self, ids, attention, targets, temperature=1.0, entropy=True):
+        """(log-probs [b, T], entropies [b, T], states [b, T, D]) of targets [b, T], the last T tokens of ids [b, L].
+
+        The first two are float32, 0 on padding. entropy=False: entropies are 0.
+        """
+        T = targets.shape[1]
+        real = attention[:, -T:].bool()  # [b, T]
+        final, measured = self.states(ids, attention)  # [b, L, D]
+
+        # A state predicts the token at the next position. With prompt p p and response a b c (T = 3), the tokens a b c
+        # are predicted at the positions of p a b: all but the last, and of those the last T.
+        predicting = slice(-T - 1, -1)
+
+        def of_tokens(states, targets):  # [n, D], [n] -> [n], [n]
+            return token_logprobs(self.logits(states) / temperature, targets, entropy)
+
+        # The logits [b, T, V] may not fit the memory. So take the n real tokens out of [b, T], some at a time.
+        V = self.lm.get_output_embeddings().weight.shape[0]
+        logp, H = by_token(of_tokens, V, real, final[:, predicting], targets)
+        return logp, H, measured[:, predicting].clone()  # a copy: a view would keep the prompt's states in memory
+
+    def states(self, ids, attention, cache=None):
+        """(final states [b, L, D], states of the measured layer [b, L, D]) of ids [b, L]."""
+        L = ids.shape[1]
+        positions = attention.cumsum(-1) - 1  # padding takes no position
+        out = self.lm.base_model(
+            input_ids=ids,
+            attention_mask=attention,
+            position_ids=positions.clamp(min=0)[:, -L:],
+            past_key_values=cache,
+            use_cache=cache is not None,
+            output_hidden_states=self.layer != -1,
+        )
+        final = out.last_hidden_state
+        if self.layer == -1:
+            return final, final
+        return final, out.hidden_states[self.layer]
+
+    def logits(self, states):
+        """LM head on final states [..., D] -> [..., V]."""
+        logits = self.lm.get_output_embeddings()(states)
+        return family_scaling(self.lm, logits)  # some families scale or cap them
 
 
 def nucleus(p, top_p):

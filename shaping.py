@@ -1,8 +1,7 @@
 """Dual-channel shaping: the rank metrics of a response become a small, bounded addition to its advantage.
 
-The idea. A response is reinforced a little more if its ER or its ERV is above what was usual in the steps before. A
-high ER is called exploration: the states spread over many directions. A high ERV is called exploitation: they gain
-directions fast. ERA decides which of the two counts.
+The idea. A response is reinforced more if its ER and ERV, weighed against each other, are above what was usual in the
+steps before. The paper calls a high ER exploration and a high ERV exploitation. ERA sets the weights.
 
     mu_k                                                      running mean of metric x_k in {ER, ERV, ERA} over steps
     d_k  = clamp( (x_k - mu_k) / (|mu_k| + eps), -5, 5 )      relative deviation, eps = 1e-8
@@ -10,12 +9,13 @@ directions fast. ERA decides which of the two counts.
     Phi  = beta tanh(d_ER) + (1 - beta) tanh(d_ERV)           dual channel: exploration, exploitation
     A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2 (arXiv:2509.23808)
 
-Why ERA decides. Where the rank gains speed, the paper rewards exploration, to pre-empt overconfidence. Where it does
-not, it rewards what has been gained. And ERA need not grow with the length of a response, as ER and ERV do.
+Why ERA sets them. Where ERA is above its mean, beta is above 1/2 and ER counts more: the paper wants exploration before
+the model grows overconfident. Where it is below, ERV counts more. A longer response has higher ER and ERV, but need not
+have a higher ERA, so length alone does not move beta.
 
-Why the bonus is bounded. It is smaller than |A|, so A' keeps the sign of A: a wrong answer is punished less, and never
-praised. Where A = 0, because all answers of a group are right or all wrong, there is no bonus. Nor is there one in the
-first step, which has no mu. README, section 5, works an example through.
+Why the bonus is bounded. It is smaller than |A|, so A' keeps the sign of A: a response below its group's mean is
+punished less, and never praised. Where A = 0, because the rewards of a group are equal, there is no bonus. Nor is there
+one in the first step, which has no mu. README, section 5, works an example through.
 
 How it differs from the paper's release: there the bonus is switched off (docs/release.md).
 
@@ -24,7 +24,7 @@ The controls are modes that each change one thing, to see what does the work. A 
     none      A' = A: plain GRPO
     er, erv   beta held at 1, at 0: one channel alone
     equal     beta held at 1/2: no controller
-    shuffled  the caller has dealt the metrics out among the responses at random
+    shuffled  as verl; the caller gives each response the metrics of one drawn at random
     entropy   Phi_t = a H_t, the entropy at token t and a = 0.4 (Cheng et al., arXiv:2506.14758)
 """
 
@@ -44,7 +44,7 @@ def deviation(x, mu):
     tensor([ 0.2000, -0.1000,  0.0000], dtype=torch.float64)
     """
     relative = (x.double() - mu) / (abs(mu) + EPS)
-    # The clamp is the paper's. It bounds what a mu close to 0 makes huge, and decides little: at 5 tanh is 0.9999.
+    # The clamp is the paper's. A mu close to 0 makes d huge; it decides little, since tanh(5) is 0.9999 already.
     clamped = relative.clamp(-5, 5)
     return clamped.nan_to_num(nan=0.0)
 
@@ -70,10 +70,10 @@ def shape_advantages(
     if mode == "none" or baseline is None:
         return advantages, {"bonus_fraction": 0.0, "bonus": 0.0, "beta": None}
 
-    # How far is each response from what was usual, by each metric?
+    # By each metric, how far is each response from what was usual?
     d = {name: deviation(x, baseline.get(name, math.nan)) for name, x in metrics.items()}  # {name: [B]}
 
-    # Does its rank gain speed? Then exploration counts; if not, exploitation.
+    # Is its ERA above what was usual? Then exploration counts more; if not, exploitation.
     beta = torch.sigmoid(gain * d["era"])  # [B]
     if mode in HELD_BETA:
         beta = torch.full_like(beta, HELD_BETA[mode])

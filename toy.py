@@ -4,17 +4,19 @@ A problem of k operators is a left-nested chain, for example (k = 3)
 
     ((7*5)-7)+8=?
 
-Operands are 2..9, and every intermediate value is 0..99. Full working is one line for each operation, and a box:
+The first number is 2..20 (or 21..60, which is only tested), the others are 2..9. Every value on the way is 0..99. Full
+working is one line for each operation, and a box:
 
     7*5=35
     35-7=28
     28+8=36
     \boxed{36}
 
-What there is to learn. The base model can do one operation in its head, but not two. It often leaves out lines of the
-working, and is then usually wrong. It rarely shows all its work. Only then is it usually right and paid: RL finds that.
+What there is to learn. The base model can do one operation on a line, but not two. It often leaves lines out, and is
+then usually wrong. Now and then it writes all of them, and is usually right. RL reinforces that.
 
-The base model (engine/toy_model.py made it) goes through the same code as a 7B model.
+The base model (engine/toy_model.py made it) goes through the same code as a 7B model. A first reader can stop here:
+what follows makes such problems.
 """
 
 import operator
@@ -34,7 +36,7 @@ LEVELS = {
     3: (4, STARTS),
     4: (5, STARTS),
     5: (6, STARTS),
-    6: (8, STARTS),  # longer than any chain of the training
+    6: (8, STARTS),  # longer than any that RL trains on
     7: (4, UNSEEN_STARTS),
     8: (6, UNSEEN_STARTS),
 }

@@ -18,11 +18,11 @@ A mini-batch is the responses of one optimizer update: half of the step's, by de
 as the memory holds at a time. The default run has 32 prompts x 8 responses, and neither KL nor entropy in its loss.
 
 How it differs from a framework's trainer. A step's prompts are a function of (seed, step), and a response's random
-numbers one of (seed, step, prompt, sample). So a resumed run repeats what was lost, and several processes do together
-what one does alone. Left out: LoRA, several turns, dynamic sampling.
+numbers one of (seed, step, prompt, sample). So a resumed run repeats what was lost, and several processes do together,
+up to rounding, what one does alone. Left out: LoRA, several turns, dynamic sampling.
 
 In the code c is the configuration (engine/config.py) and s the state of the run (engine/state.py). Calls on `s.world`
-may speak to other processes; on a single one they do nothing.
+ask the other processes, where there are any.
 """
 
 from engine import gradients, parallel, runs
@@ -47,7 +47,7 @@ def train_step(s):
     """
     c, clock = s.config, runs.Clock()
 
-    # 1. Sample responses to the step's prompts. `numbers` say which of the step's prompts this process has: 0, 1, 2 ..
+    # 1. Sample responses to the step's prompts. A prompt's number is its place in the step: 0, 1, 2 .. on one process.
     numbers, problems, prompts = s.world.step_batch(s.problems, s.step, c.prompts, c.mini_batches, c.seed)
     rollout = sample(s, numbers, prompts)  # B responses of at most T tokens
     clock.lap("rollout")
@@ -72,7 +72,7 @@ def train_step(s):
         A, signal, s.baseline, c.kappa, c.gain, c.shaping, mask=rollout.mask, entropy=rollout.entropy
     )
 
-    # Only then does the step enter the running means, so that it was compared with the steps before it.
+    # The running means take this step in only now: it had to be compared with the steps before it.
     means, undefined = s.world.known_means(metrics)  # {name: number} each
     s.baseline = update_baseline(s.baseline, means, c.alpha)
     clock.lap("rank")
@@ -120,7 +120,8 @@ def other_logprobs(s, rollout):
     old = reference = None
     with parallel.unsharded(s.policy, s.reference):
         # The sampler has log-probs, too, but rounds differently: a policy that has not moved would have ratios that
-        # are not 1. With a single mini-batch the policy never moves before it is compared, see loss_of.
+        # are not 1. With a single mini-batch the policy has not moved when loss_of compares it, and loss_of takes its
+        # own log-probs as the old ones.
         if c.mini_batches > 1:
             old = score_logprobs(s.policy, rollout, c.temperature, c.micro_tokens)
         if s.reference:
@@ -131,7 +132,7 @@ def other_logprobs(s, rollout):
 def update(s, rollout):
     """`mini_batches` optimizer updates on the clipped loss, each on its own prompts; the means of what they log.
 
-    FloatingPointError, before the weights are touched, where loss or gradient is not finite.
+    FloatingPointError where loss or gradient is not finite; that update has then not touched the weights.
     """
     c = s.config
     rollout.learnt = gradients.learnt_tokens(rollout, c.mask_truncated)  # [B, T] bool
@@ -139,7 +140,7 @@ def update(s, rollout):
     s.optimizer.param_groups[0]["lr"] = lr
 
     updates = []
-    for rows in gradients.mini_batches(rollout, c.mini_batches):
+    for rows in gradients.rows_of_updates(rollout, c.mini_batches):
         # The weights of tokens divide by counts over the whole mini-batch, on all processes.
         tokens = rollout.learnt[rows].sum()
         tokens = s.world.sum(tokens).clamp(min=1)
@@ -152,7 +153,7 @@ def update(s, rollout):
             weights = token_weights(part.learnt, c.normalise, tokens, responses, c.max_new_tokens)  # [b, T]
             loss, stats = loss_of(s, part, weights)
             totals = gradients.added(totals, stats)
-            loss = loss * s.world.size  # FSDP takes the mean over processes; this makes it the sum
+            loss = loss * s.world.size  # FSDP averages gradients over processes; this makes the mean a sum
             loss.backward()
 
         # One step of the optimizer.

@@ -21,7 +21,7 @@ def warmed_up_rate(c, step):
     return c.lr * min(1.0, warmth)
 
 
-def mini_batches(rollout, count):
+def rows_of_updates(rollout, count):
     """The rows of each optimizer update: `count` equal runs of 0..B-1, each [b] int64.
 
     World.step_batch has put the prompts of the first update first, and so on, each with its whole group.

@@ -30,7 +30,7 @@ PATIENCE = timedelta(hours=12)  # how long a process waits for another, which ma
 
 @dataclass(frozen=True)
 class World:
-    """This process among `size`; on one process every method does nothing and says so by its result."""
+    """This process among `size`. On one process no method sends anything: what it returns is the process's own."""
 
     rank: int
     size: int
