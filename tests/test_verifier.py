@@ -14,7 +14,7 @@ import time
 import pytest
 
 import verifier
-from engine import latex
+from engine import phrases
 from verifier import extract_answer, is_equiv, understood, verify
 
 TABLE = r"""# integers
@@ -1060,7 +1060,7 @@ def test_verdicts_do_not_depend_on_order_or_threads():
 
 def test_a_long_response_costs_in_proportion_to_its_length(monkeypatch):
     seen = []
-    braces = latex.BRACES
+    braces = phrases.BRACES
 
     class Counting:
         def finditer(self, text):
@@ -1068,7 +1068,7 @@ def test_a_long_response_costs_in_proportion_to_its_length(monkeypatch):
                 seen.append(token.end() - token.start())
                 yield token
 
-    monkeypatch.setattr(latex, "BRACES", Counting())
+    monkeypatch.setattr(phrases, "BRACES", Counting())
     for piece in (r"\boxed{", r"\boxed{5} ", "{}", r"\boxed", string.printable):
         seen.clear()
         extract_answer(piece * 1000)
