@@ -579,7 +579,9 @@ def bare(node, label="unit"):
 
 
 def labelled(kind, items):
-    """A Node whose items' one unit is moved outside: 30° + 15° is (30 + 15)°."""
+    """A Node whose items' one label is moved outside: 30° + 15° is (30 + 15)°, and -5% is (-5)%."""
+    if kind == "neg" and items[0].kind == "percent":
+        return Node("percent", (Node("neg", items[0].items),))
     units = [item.value for item in items if item.kind == "unit"]
     if len(set(units)) != 1 or kind == "mul" and len(units) > 1:  # 5 cm times 5 cm is no 25 cm
         return Node(kind, items)
