@@ -7,23 +7,23 @@ r"""The answer checker: is the answer in this response the gold answer? It is tr
 2. Read both sides as trees, without labels such as "the answer is" (engine/latex.py: text -> tree).
 3. Compare the trees by RULES, kind by kind (engine/values.py: numbers of a tree, equality of trees).
 
-"A for B" in the table means: the answer is A and the gold is B. Only a decimal gold allows for rounding.
+"A for B" means: the answer is A, the gold is B. Rounding: to the digits of a decimal gold, or to 12 digits or more.
 
-    gold               right                                         wrong
-    -----------------  --------------------------------------------  -----------------------------------------------
-    exact value        1.5 for 1\frac12; \sqrt8 for 2\sqrt2          0.333 for 1/3; 12346 for 12345
-    decimal            1/3 or 0.333 for 0.33, to its last digit      0.3 for 0.33; 1/7 for 0.1, which is one digit
-    percent            50, 0.5 or 50% for 50%; 50% for 50, 0.5, 1/2  50 for 0.5; 0.5 for 50; 1% for 1
-    with a unit        5 for 5 cm; 5 cm for 5; \pi/6 for 30°         5 m for 5 cm; 5 million for 5
-    choice             (B), option B or "B: 7" for B; A、B、D for ABD  AB or "A or B" for A
-    list, set          2, 1 for 1, 2; 1\pm2 for 3, -1                1 for 1, 2; 1, 2 for 1
-    tuple, matrix      \begin{pmatrix}1\\2\end{pmatrix} for (1,2)    (2,1) or [1,2] for (1,2)
-    interval           x>3 or \{x \mid x>3\} for (3,\infty)          x>=3 or x<3 for (3,\infty)
-    named, equation    5 for x=5; 2x+y=3 for y=3-2x                  y=5 or 5=6 for x=5; x+1=6 for 6
-    expression         x(x+1) for x^2+x                              2k for 2n; x for |x|
-    ratio, time, base  2:4 for 1:2; 3:30 for 3:30 pm; 101 for 101_2  5 for 5 am; 101_2 for 101
-    words              "The East" for east                           "not east" for east
-    unknown grammar    the same text: a sum, an integral, a limit    anything for an empty gold; an empty answer
+    gold               right                                           wrong
+    -----------------  ----------------------------------------------  ----------------------------------------------
+    exact value        1.5 for 1\frac12; 0.0833333333333333 for 1/12   0.333 for 1/3; 12346 for 12345
+    decimal            1/3 or 0.333 for 0.33, to its last digit        0.3 for 0.33; 1/7 for 0.1, which is one digit
+    percent            50, 0.5 or 50% for 50%; 50% for 50, 0.5, 1/2    50 for 0.5; 0.5 for 50; 1% for 1
+    with a unit        5 for 5 cm; 5 cm for 5; \pi/6 for 30°           5 m for 5 cm; 5 million for 5
+    choice             (B), option B or "B: 7" for B; A、B、D for ABD    AB or "A or B" for A
+    list, set          2, 1 for 1, 2; 1\pm2 for 3, -1                  1 for 1, 2; 1, 2 for 1
+    tuple, matrix      \begin{pmatrix}1\\2\end{pmatrix} for (1,2)      (2,1) or [1,2] for (1,2)
+    interval           x>3 or \{x \mid x>3\} for (3,\infty)            x>=3 or x<3 for (3,\infty)
+    named, equation    5 for x=5; 2x+y=3 for y=3-2x                    y=5 or 5=6 for x=5; x+1=6 for 6
+    expression         x(x+1) for x^2+x                                2k for 2n; x for |x|
+    ratio, time, base  2:4 for 1:2; 3:30 for 3:30 pm; 101 for 101_2    5 for 5 am; 101_2 for 101
+    words              "The East" for east                             "not east" for east
+    unknown grammar    the same text: a sum, an integral, a limit      anything for an empty gold; an empty answer
 
 What a model prints is data: nothing is run, and what cannot be read is False. The work is bounded by the length of the
 text, without timeouts. A new macro, bracket or unit goes into its table in engine/latex.py, a new kind into RULES.
@@ -82,7 +82,7 @@ def stated(text):
     """What follows each "the answer is", "Answer:" and the like, unless it is a remark."""
     candidates = []
     for mark in list(phrases.MARK.finditer(text))[-MARKS:]:
-        start = phrases.FILLER.match(text, mark.end()).end()
+        start = phrases.FILLER.match(text, mark.end()).end()  # behind "therefore" and the like
         on_new_line = "\n" in text[mark.start() : start]
         answer = phrases.first_clause(text[start : start + LIMIT], on_new_line)
         if not answer or phrases.REMARK.match(answer):
@@ -110,7 +110,7 @@ def same_choice(prediction, gold):
     gold_letters, gold_text = choice(gold)
     if letters and gold_letters:
         return letters == gold_letters and (not text or not gold_text or is_equiv(text, gold_text))
-    if text and is_equiv(text, gold) or gold_text and is_equiv(prediction, gold_text):
+    if (text and is_equiv(text, gold)) or (gold_text and is_equiv(prediction, gold_text)):  # "B: 7" for 7
         return True
     if letters and INTEGER.fullmatch(gold):
         return False
@@ -127,7 +127,7 @@ def is_equiv(prediction, gold):
     # What can be told without parsing.
     prediction, gold = undressed(prediction), undressed(gold)
     if prediction == gold or not prediction or not gold:
-        return prediction == gold != ""
+        return prediction == gold != ""  # what is empty equals nothing
     if max(len(prediction), len(gold)) > LIMIT:  # too long to be parsed, and not the same text
         return False
     if INTEGER.fullmatch(prediction) and INTEGER.fullmatch(gold):  # half of all pairs
@@ -184,7 +184,7 @@ def labels(p, g, values):
 
 
 def percents(p, g, values):
-    """50% is 50% or 0.5, whichever side says %; and 50, but where only the answer says %, the gold is above 1."""
+    """50% is 0.5, whichever side says %. For a gold of 50%, 50 is right, too; for a gold of 50, 50% is, as 50 > 1."""
     bare_p, bare_g = bare(p, "percent"), bare(g, "percent")
     if p.kind == g.kind:
         return equal(bare_p, bare_g, values)
@@ -192,10 +192,10 @@ def percents(p, g, values):
         return False
     if g.kind == "percent":
         return equal(p, bare_g, values) or values.same(p, g)
-    return values.same(p, g) or (values.above_one(g) and equal(bare_p, g, values))  # 50% for 0.5, 50; not 0.5% for 0.5
+    return values.same(p, g) or (values.above_one(g) and equal(bare_p, g, values))  # no 0.5% for 0.5
 
 
-# The first rule one of whose kinds is that of either side decides; expressions, the rest, are compared by value.
+# The first rule that knows p's or g's kind (engine/latex.py) decides; expressions, the rest, are compared by value.
 RULES = (
     ({"text"}, same_words),
     ({"where"}, labels),

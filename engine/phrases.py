@@ -60,7 +60,7 @@ SENTENCE = re.compile(r"(?:(?:an?|the)\s[A-Za-z\s'-]+|[A-Za-z]+(?:[\s'-]+[A-Za-z
 # Clauses: where an answer stops and the sentence goes on. An `aside` ends only a value, since words may go on so.
 CLAUSE_END = re.compile(
     r"[.。](?:\s|$)|。|[!?！？;；](?=\s|$)|\*\*(?:\s|$)"  # 5. Hence; 5! So; **5** is
-    r"|,?\s(?:which|because|since|so|where|who)\s|,\s(?:not|as|or about)\s|[，,](?:因为|所以|其中|经)"  # 5, which is
+    r"|,?\s(?:which|because|since|so|where|who)\s|,\s(?:not|as|or about)\s|[，,](?:因为|所以|其中|经)"  # 5, which; 5, not 6
     r"|</(?:final_)?answer>|\sis\s(?:the\s)?(?:correct|answer)"  # <answer>5</answer>; B is correct
     r"|\s[(\[](?:(?!or\b|not\b|and\b|but\b)[a-z]{2,}\b|i\.e\.)"  # 5 (see above), but not 5 (or 6)
     r"|(?P<aside>,\s+(?!(?:or|and|sin|cos|tan|cot|sec|csc|log|ln|sqrt|pi|arc\w+)\b)[a-z]{2,}"  # 5, hence; not 5, sin 1
@@ -133,7 +133,7 @@ JOINT = re.compile(  # between two boxes that make one answer
     r"[\s$]*(?:\\[(\[]\s*)?)?(?:[A-Za-z](?:_?\d)?\s*=\s*)?\$?", re.I)  # 1, $y = 2  # fmt: skip
 MINUS_BEFORE = re.compile(r"(?:^|[\s=$(:]|\\[\[(])-$|(?:[=$(]|\\[\[(])\s*-\s*$")  # it is -\boxed{5}; = - \boxed{5}
 FACTOR_AFTER = re.compile(r"\s*(?:\\?%|[_^]\s*(?:\{[^{}]{1,20}\}|\\?\w+)"  # 5%; 5^2, 5^{\circ}
-    r"|\\pi(?![a-z])|\\sqrt\s*(?:\{[^{}]*\}|\d)|!(?=\s*\$)|[a-z](?=\s*[$^]))")  # 5\pi; 5\sqrt2; $5!$; 5x^2  # fmt: skip
+    r"|\\pi(?![a-z])|\\sqrt\s*(?:\{[^{}]*\}|\d)|!(?=\s*\$)|[a-z](?=\s*[$^]))")  # 5\pi; 5\sqrt2; $5!$; $5x$  # fmt: skip
 
 
 def find_boxes(text):

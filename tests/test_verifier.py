@@ -954,6 +954,11 @@ def test_bad_golds_raise_nothing_and_take_only_the_same_text():
     assert not is_equiv(None, "5") and not is_equiv("5", None) and extract_answer(None) is None
 
 
+def test_a_label_within_a_label_is_no_part_of_the_answer():
+    for text in (r"The answer is $\text{Total: } 5$", 'The answer is "the answer is 5"'):
+        assert understood(text) and is_equiv(text, "5") and is_equiv("5", text), text
+
+
 def test_what_is_not_understood_is_compared_sign_by_sign():
     assert is_equiv(r"\sum\limits_{k=1}^n \dfrac{1}{k}", r"\sum_{k=1}^{n} \frac1k")
     for answer, gold in (
