@@ -3,13 +3,13 @@ r"""Text -> tree: an answer in LaTeX, in Unicode or in plain words becomes a Nod
     read("1/2")  ->  [Node("mul", (number(1), Node("inverse", (number(2),))))]
 
     normalise   Unicode becomes LaTeX; what is spelled in more than one way gets one spelling (REWRITES)
-    tokenise    MACROS says what each \name is and how many arguments it takes, WORDS what each word is
+    tokenise    MACROS says what each \name is, WORDS what each word is
     parse       a Pratt parser: BINDING says how tightly a sign holds what stands beside it, BRACKETS what brackets make
 
     kind of Node                items                value
     --------------------------  -------------------  ---------------------------------------------------------------
     number                                           (value, worth of its last digit; 0 if it is exact)
-    symbol, text                                     the name; the words
+    symbol, text, infinity                           the name; the words
     add, mul, neg, inverse      operands             sums and products are flat: a - b is add(a, neg(b))
     power, factorial            operands             of a factorial: 1 for n!, 2 for n!!
     call                        argument, (base)     name of the function; of a product f(x) it is "applied"
@@ -17,7 +17,6 @@ r"""Text -> tree: an answer in LaTeX, in Unicode or in plain words becomes a Nod
     unit, percent, where        what is labelled     the unit, the modulus or the base of digits; a last k \in Z
     list, set, tuple, rows      members              of a list: "or" or None; of a tuple, which a matrix is one of: (]
     union, relation             operands             signs between the operands
-    infinity
 
 Of text with two readings ("1,234") both are returned. Words, and a formula that this grammar does not know, are `text`.
 """
@@ -61,89 +60,78 @@ INFINITY = Node("infinity")
 FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 # Tables. The first word of a line or entry is what all others in it mean.
-def table(entries, separator=";"):
-    return {spelling: entry.split()[0] for entry in entries.split(separator) for spelling in entry.split()}
+def table(entries):
+    return {spelling: entry.split()[0] for entry in entries.split(";") for spelling in entry.split()}
 
 
 GREEK = """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho varsigma sigma tau
     upsilon phi chi psi omega""".split()
-FUNCTIONS = table(
-    "sin; cos; tan tg; cot ctg; sec; csc cosec; arcsin asin; arccos acos; arctan atan arctg; arccot acot; arcsec asec; "
-    "arccsc acsc; sinh; cosh; tanh; coth; sech; csch; ln; log; lg; exp; abs"
-)
-MACROS = rf"""
-0 skip      left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr middle displaystyle textstyle limits boxed fbox
-0 skip      mathbf bf it small large Large LARGE huge tt mathtt boldsymbol bm mathit mathcal mathsf ensuremath quad
-0 skip      qquad hline triangle angle hat underline checkmark blacksquare square Box therefore , ; ! : ( ) [ ] # @ &
-0 skip      rm mathop text mathrm mbox textrm textbf textit texttt textsf emph textnormal hbox operatorname
-0 symbol    {" ".join(GREEK)} {" ".join(GREEK).title()} ell varphi varepsilon vartheta hbar imath vec
-1 function  {" ".join(FUNCTIONS)}
-2 frac      frac dfrac tfrac cfrac
-2 binom     binom dbinom tbinom
-1 sqrt      sqrt
-0 infinity  infty
-0 reals     R
-0 set       emptyset varnothing O
-0 begin     begin
-"""  # {{name: (number of arguments, role)}}
-MACROS = {name: (int(line[0]), line.split()[1]) for line in MACROS.strip().split("\n") for name in line.split()[2:]}
-MACROS[" "] = (0, "skip")  # an escaped space
-SKIPPED = [re.escape(name) for name, (_, role) in MACROS.items() if role == "skip"]
+FUNCTIONS = table("sin; cos; tan tg; cot ctg; sec; csc cosec; arcsin asin; arccos acos; arctan atan arctg; arccot "
+    "acot; arcsec asec; arccsc acsc; sinh; cosh; tanh; coth; sech; csch; ln; log; lg; exp; abs")  # fmt: skip
+# {name: role}: what is skipped says how a formula looks; of the others, the parser knows what they take.
+MACROS = rf"""skip left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr middle displaystyle textstyle limits
+    boxed fbox mathbf bf it small large Large LARGE huge tt mathtt boldsymbol bm mathit mathcal mathsf ensuremath quad
+    qquad hline triangle angle hat underline checkmark blacksquare square Box therefore , ; ! : ( ) [ ] # @ & rm
+    mathop text mathrm mbox textrm textbf textit texttt textsf emph textnormal hbox operatorname
+    ¦ symbol {" ".join(GREEK)} {" ".join(GREEK).title()} ell varphi varepsilon vartheta hbar imath vec
+    ¦ function {" ".join(FUNCTIONS)} ¦ frac frac dfrac tfrac cfrac ¦ binom binom dbinom tbinom ¦ sqrt sqrt
+    ¦ infinity infty ¦ reals R ¦ set emptyset varnothing O ¦ begin begin"""
+MACROS = {name: role for role, *names in map(str.split, MACROS.split("¦")) for name in names}
+MACROS[" "] = "skip"  # an escaped space
+SKIPPED = [re.escape(name) for name, role in MACROS.items() if role == "skip"]
 STYLE = re.compile(r"\\(?:%s)(?![A-Za-z])" % "|".join(SKIPPED))
 FORMAL = re.compile(r"[\\^_]")  # in a text that is not understood: mathematics, and no words
-WORDLIKE = r"(?:[^\W\d_]|[ ',.;:&/-])*"  # what may stand between the letters of a word
-SIGNS = table(
-    r"* cdot times ast bullet; / div; <= le leq leqslant leqq; >= ge geq geqslant geqq; != ne neq; = equiv; < lt; "
-    r"> gt; \approx simeq doteq; \cup bigcup; \cap bigcap; \setminus backslash smallsetminus; \land wedge; \lor vee; "
-    r"^ **; | lvert rvert vert mid; \{ { lbrace; \} } rbrace; [ lbrack; ] rbrack; : colon; % %; _ _; = ==; "
-    r"\ldots dots cdots dotsc; \frac dfrac tfrac cfrac; \binom dbinom tbinom; "
-    r"\bar overline; \vec overrightarrow"
-)
-BINDING = r"\over \choose; \\; &; , ; = < > <= >= != \in \approx; \cup; : \pmod; + - \pm \mp; * / %; ^ ! !! \degree"
+# Letters with at least two side by side, and between them no sign of mathematics; or (1)(3), as ①③ is written.
+WORDLIKE = r"(?:[^\W\d_]|[ ',.;:&/-])*"
+ONLY_WORDS = re.compile(rf"(?:\([0-9]+\)[,;\s]*){{2,}}|{WORDLIKE}[^\W\d_]{{2}}{WORDLIKE}")
+SIGNS = table(r"* cdot times ast bullet; / div; <= le leq leqslant leqq; >= ge geq geqslant geqq; != ne neq; = equiv; "
+    r"< lt; > gt; \approx simeq doteq; \cup bigcup; \cap bigcap; \setminus backslash smallsetminus; \land wedge; "
+    r"\lor vee; ^ **; | lvert rvert vert mid; \{ { lbrace; \} } rbrace; [ lbrack; ] rbrack; : colon; % %; _ _; = ==; "
+    r"\ldots dots cdots dotsc; \frac dfrac tfrac cfrac; \binom dbinom tbinom; \bar overline; "
+    r"\vec overrightarrow")  # fmt: skip
+BINDING = r"""\over \choose ¦ \\ ¦ & ¦ , ; or and \land \lor ¦ = < > <= >= != \in \approx ¦ \cup ¦ : \pmod ¦ + - \pm \mp
+    ¦ * / % ¦ ^ ! !! \degree"""
 INFIX, ROWS, CELLS, LIST, RELATION, UNION, RATIO, SUM, PRODUCT, POWER = range(1, 11)  # side by side binds as * does
-BINDING = {sign: power for power, level in enumerate(BINDING.split("; "), 1) for sign in level.split()}
-BINDING |= dict.fromkeys((";", "or", "and", r"\land", r"\lor"), LIST)
+BINDING = {sign: power for power, level in enumerate(BINDING.split("¦"), 1) for sign in level.split()}
 BRACKETS = r"""( ) (); [ ] []; ( ] (]; [ ) [); \langle \rangle (); \{ \} set; { } set; | | abs; \lfloor \rfloor floor;
     \lceil \rceil ceil"""
-# Opening, closing, and what they make of several items. For ]a, b[ as (a, b) add "; ] [ ()".
-BRACKETS = {tuple(entry.split()[:2]): entry.split()[2] for entry in BRACKETS.split(";")}
+# Opening, closing, and what they make of several items. For ]a, b[ as (a, b) add "; ] [ ()". Half-open ]1, 2] and
+# [1, 2[ are another matter: with "; ] ] (]; [ [ [)", too, the brackets of [[1, 2], [3, 4]] would no longer pair up.
+BRACKETS = {(opening, closing): made for opening, closing, made in map(str.split, BRACKETS.split(";"))}
 OPENING = {opening for opening, _ in BRACKETS}  # a sign that is here may start a factor
 CELL_ENDS = {"&", "\\\\", r"\end"}  # a list stops before these
 
 DEGREE = r"\degree"
 MULTIPLES = table("100 hundred 百; 1000 thousand 千; 10000 万; 1000000 million; 100000000 亿; 1000000000 billion")
-NUMERALS = dict(zip("zero one two three four five six seven eight nine ten eleven twelve".split(), map(str, range(13))))
+NUMERALS = table("0 zero; 1 one; 2 two; 3 three; 4 four; 5 five; 6 six; 7 seven; 8 eight; 9 nine; 10 ten; 11 eleven;"
+    "12 twelve")  # fmt: skip
 LETTERS = table(r"\pi pi; \theta theta; \alpha alpha; \beta beta")  # names without a backslash
-NAMES = table(
-    r"\infty infinity inf oo; \sqrt sqrt; : to; % percent pct; + plus; - minus negative; \degree degree degrees deg 度; "
-    "and 和 及 且; or 或 或者"
-)
+NAMES = table(r"\infty infinity inf oo; \sqrt sqrt; : to; % percent pct; + plus; - minus negative; \degree degree "
+    r"degrees deg 度; and 和 及 且; or 或 或者")  # fmt: skip
 # One name for each spelling of a unit. Any longer word after a number counts as a unit, too, but for those of NO_UNIT.
-UNITS = table(
-    "mm millimeter millimetre 毫米; cm centimeter centimetre 厘米; dm; m meter metre 米; km kilometer kilometre 千米 公里; nm; "
-    "in inch inches 英寸; ft foot feet; yd yard; mi mile; mL ml milliliter; L l liter litre 升; mg; g gram gm 克; th st nd "
-    "rd; kg kilogram 千克 公斤; lb lbs pound pounds; oz ounce; s second 秒; day 天 日; week; min minute mins 分钟 分; h hr hrs "
-    "hour 小时 时; month 个月; year yr yrs 年; mph; N newton; J joule; kJ; eV; W watt; V volt; A amp; K kelvin; rad radian "
-    "radians; C; F; T; Hz hertz; Pa; mol mole; ohm; kWh; cent; dollar usd 美元; yuan 元 rmb yen 块; euro; people 人; man "
-    "men; 个; pt pts point; per; each; unit; am AM; pm PM; boy; girl; car; bus; way; egg; toy; pen; box; bag"
-)
-NO_UNIT = set(
-    """root not nor than then if unless except but after before over under squared cubed half halves quarter quarters
-    third thirds more less least most about above below between from with without maybe probably either neither
-    double doubled twice triple tripled whatever where when such that wrong correct right true false else
-    otherwise approximately around exactly also possibly perhaps undefined nothing anything none is are
-    incorrect factorial inverse reciprocal repeating recurring tens lakh crore score dozen gross couple pair
-    grand fewer further mille permille onward onwards upward upwards downward downwards beyond short extra away
-    off up down again divided modulo mod choose log base power opposite squares cubes bigger larger smaller
-    greater higher lower fraction fold ago later earlier thirteen fourteen fifteen sixteen seventeen eighteen
-    nineteen twenty thirty forty fifty sixty seventy eighty ninety 不 或 至 到 约 以 大 小 左 多 余 折 成 十 倍 分之""".split()
-)
+UNITS = table("mm millimeter millimetre 毫米; cm centimeter centimetre 厘米; dm; m meter metre 米; km kilometer "
+    "kilometre 千米 公里; nm; in inch inches 英寸; ft foot feet; yd yard; mi mile; mL ml milliliter; L l liter "
+    "litre 升; mg; g gram gm 克; th st nd rd; kg kilogram 千克 公斤; lb lbs pound pounds; oz ounce; s second 秒; day "
+    "天 日; week; min minute mins 分钟 分; h hr hrs hour 小时 时; month 个月; year yr yrs 年; mph; N newton; J joule; "
+    "kJ; eV; W watt; V volt; A amp; K kelvin; rad radian radians; C; F; T; Hz hertz; Pa; mol mole; ohm; kWh; "
+    "cent; dollar usd 美元; yuan 元 rmb yen 块; euro; people 人; man men; 个; pt pts point; per; each; unit; am AM; "
+    "pm PM; boy; girl; car; bus; way; egg; toy; pen; box; bag")  # fmt: skip
+NO_UNIT = """root not nor than then if unless except but after before over under squared cubed half halves quarter
+    quarters third thirds more less least most about above below between from with without maybe probably either
+    neither double doubled twice triple tripled whatever where when such that wrong correct right true false else
+    otherwise approximately around exactly also possibly perhaps undefined nothing anything none is are incorrect
+    factorial inverse reciprocal repeating recurring tens lakh crore score dozen gross couple pair grand fewer
+    further mille permille onward onwards upward upwards downward downwards beyond short extra away off up down
+    again divided modulo mod choose log base power opposite squares cubes bigger larger smaller greater higher
+    lower fraction fold ago later earlier thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty
+    thirty forty fifty sixty seventy eighty ninety 不 或 至 到 约 以 大 小 左 多 余 折 成 十 倍 分之"""
 STEMS = """four fif six seven eigh nin ten eleven twelf thirteen fourteen fifteen sixteen seventeen eighteen nineteen
     twentie thirtie fortie fiftie sixtie seventie eightie ninetie hundred thousand million billion trillion"""
-NO_UNIT |= {stem + ending for stem in STEMS.split() for ending in ("th", "ths")}  # 5 sixteenths
-WORDS = {word: Token(kind, name) for kind, names in (
-    ("unit", UNITS), ("number", NUMERALS), ("multiple", MULTIPLES), ("function", FUNCTIONS),
-    ("word", dict(zip(NO_UNIT, NO_UNIT))), ("symbol", LETTERS), ("operator", NAMES)) for word, name in names.items()}
+NO_UNIT = {*NO_UNIT.split()} | {stem + ending for stem in STEMS.split() for ending in ("th", "ths")}  # 5 sixteenths
+WORDS = dict(
+    unit=UNITS, number=NUMERALS, multiple=MULTIPLES, function=FUNCTIONS, word=dict(zip(NO_UNIT, NO_UNIT)),
+    symbol=LETTERS, operator=NAMES)  # fmt: skip
+WORDS = {word: Token(kind, name) for kind, names in WORDS.items() for word, name in names.items()}
 
 # Normalise.
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ₀₁₂₃₄₅₆₇₈₉", "0123456789+-n0123456789")
@@ -151,14 +139,13 @@ PAIRS = r"""·cdot ⋅cdot ∙cdot •cdot ∗cdot ×times ÷div ≤le ⩽le ≦
     ∉notin ⊆subseteq ⊂subset ∧land ∨lor ≡equiv ∅emptyset √sqrt ⟨langle ⟩rangle ℝR ∘circ ⌊lfloor ⌋rfloor ⌈lceil ⌉rceil
     ∥parallel ⊥perp €euro £pounds ¥yen ￥yen ∠angle ∴therefore △triangle →to ¬neg °degree º\degree ∀forall"""
 UNICODE = str.maketrans(
-    {chr(0x3B1 + i): rf"\{name} " for i, name in enumerate(GREEK)}
-    | {chr(0x391 + i): rf"\{name.title()} " for i, name in enumerate(GREEK) if name != "varsigma"}
+    {letter: rf"\{name.title()} " for letter, name in zip("ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡςΣΤΥΦΧΨΩ", GREEK)}
+    | {letter: rf"\{name} " for letter, name in zip("αβγδεζηθικλμνξοπρςστυφχψω", GREEK)}  # ς has no capital
     | {c: rf"\frac{{{n}}}{{{d}}}" for c, n, d in zip("½⅓⅔¼¾⅕⅖⅗⅘⅙⅛⅜⅝⅞", "11213123411357", "23344555568888")}
     | {chr(0x2460 + i): f"({i + 1})" for i in range(20)}  # ①
     | dict.fromkeys("−–—‐‑﹣", "-") | dict.fromkeys("\u200b\u200c\u200d\u2060\u2061\ufeff“”", "")
     | {pair[0]: rf"\{pair[1:]} " for pair in PAIRS.split()}
-    | dict(zip("、，。∣′’″∶¢ℤℕ", (", ", ", ", ".", "|", "'", "'", "''", ":", " cents", "Z", "N")))
-)  # fmt: skip
+    | dict(zip("、，。∣′’″∶¢ℤℕ", (", ", ", ", ".", "|", "'", "'", "''", ":", " cents", "Z", "N"))))  # fmt: skip
 STYLED = r"(?:text|mathrm|mbox|textrm|textbf|textit|texttt|textsf|emph|textnormal|hbox|operatorname)\s*"
 TEXTS = re.compile(rf"\\{STYLED}\{{([^{{}}]*)\}}")  # whose letters get a ` each, so that they stay words
 ALONE = "(?<![0-9.,^_/A-Za-z}!])"  # not within another number, name or power
@@ -168,8 +155,7 @@ SPACE = r"(?:\s|\\[ ,;:]|\\q?quad)"  # what LaTeX sets as a space
 BAR = r"(?:\\left|\\right)?\s*\|\s*"  # one bar of |x|
 GAP = rf"(?:{SPACE}|,|`|\\forall|\b(?:for|where|with|any|all|every|some)\b)"
 # Each line is `cue ¦ pattern ¦ replacement`: the pattern is tried only where the cue, a part of all it matches, occurs.
-REWRITES = rf"""
-. ¦ \\(?:left|right)\s*\. ¦
+REWRITES = rf""". ¦ \\(?:left|right)\s*\. ¦
 {{ ¦ \\(?:color|textcolor|[hv]space\*?|label|tag|phantom)\s*\{{[^{{}}]*\}} ¦ {" "}
 circ ¦ \^\s*(?:\\circ(?![a-z])|\{{\s*\\circ\s*\}}) ¦ \\degree{" "}
 prime ¦ \^\s*(?:\\prime(?![a-z])|\{{\s*\\prime\s*\}}) ¦ '
@@ -215,9 +201,8 @@ v ¦ \\(?:vec|overrightarrow)\s*(?:\{{\s*([A-Za-z])\s*([A-Za-z]?)\s*\}}|([a-z]))
 = ¦ \A\W*([a-z])\s*=\s*([a-z])\s*=\s*([-0-9/.]+)\W*\Z ¦ \1=\3,\2=\3
 | ¦ \A{BAR}([a-z]){BAR}\s*(<|\\l\w+)\s*([^<>=|,]+)\Z ¦ -(\3) \2 \1 \2 \3
 | ¦ \A{BAR}([a-z]){BAR}\s*(>|\\g\w+)\s*([^<>=|,]+)\Z ¦ \1 \2 \3 or -(\3) \2 \1
-( ¦ (?<!\\left)(?<=[\w}})]){SPACE}*\((?=[^()]*(?:[<>]|\\[lg]eq?\b|\\ne|\\in(?![a-z])))([^()]*)\)$ ¦ , \1
-""".strip()
-REWRITES = [(line.split(" ¦") + [""])[:3] for line in REWRITES.split("\n")]
+( ¦ (?<!\\left)(?<=[\w}})]){SPACE}*\((?=[^()]*(?:[<>]|\\[lg]eq?\b|\\ne|\\in(?![a-z])))([^()]*)\)$ ¦ , \1"""
+REWRITES = [line.split(" ¦") for line in REWRITES.split("\n")]
 REWRITES = [(cue, re.compile(pattern[1:]), replacement[1:]) for cue, pattern, replacement in REWRITES]
 
 
@@ -249,11 +234,6 @@ def plain(text):
     return " ".join(re.sub(r"[{}$~`]|\\[()\[\],;!]", "", STYLE.sub(" ", text)).split()).strip(' .*"`')
 
 
-def is_words(text):
-    """Letters with at least two side by side, and between them no sign of mathematics; or (1)(3), as ①③ is written."""
-    return bool(re.fullmatch(rf"(?:\([0-9]+\)[,;\s]*){{2,}}|{WORDLIKE}[^\W\d_]{{2}}{WORDLIKE}", text))
-
-
 # Read.
 THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?!,?[0-9])")
 SPLIT_DIGITS = re.compile(r"(?<![0-9.])[0-9]{1,3}(?:(?:\{,\}|,?\s?\\[,!;: ]\s?|~|\s)[0-9]{3})+(?![0-9])")
@@ -269,7 +249,7 @@ def read(text):
     """The ways to read an answer, as Nodes: never empty. Kind `text` is for what is not understood, or is words."""
     written = normalise(text.strip())
     words = plain(written)
-    found = [Node("text", (), words)] if is_words(words) else []
+    found = [Node("text", (), words)] if ONLY_WORDS.fullmatch(words) else []
     if found and set(re.sub(r"\W|and|[0-9]", "", words)) <= set("IVX"):  # II and (1)(3) are no products
         return found
     for way in ways_to_read(written):
@@ -277,11 +257,9 @@ def read(text):
             found.append(Parser(tokenise(way)).expression())
         except Unreadable:  # another way may be readable
             continue
-    if found:
-        return found
-    if FORMAL.search(words):  # sign by sign, with x^2 for x^{2}
+    if not found and FORMAL.search(words):  # sign by sign, with x^2 for x^{2}
         words = re.sub(r"\{ (\S+) \}", r"\1", " ".join(token.text for token in tokenise(written)))
-    return [Node("text", (), words)]
+    return found or [Node("text", (), words)]
 
 
 def ways_to_read(written):
@@ -298,11 +276,8 @@ def ways_to_read(written):
 
 # Tokenise.
 TOKEN = re.compile(
-    r"\s*(\\(?:[A-Za-z]+|.)|(?:[0-9]+(?:\.[0-9]+|\.(?=[ /*+^)\\-]))?|\.[0-9]+)"
-    r"(?:[eE][+-]?[0-9]{1,3}(?![0-9A-Za-z]))?"
-    r"|`?[A-Za-z]+|[\u4e00-\u9fff]+|\*\*|[<>=!]=|!!+|.)",
-    re.S,
-)
+    r"\s*(\\(?:[A-Za-z]+|.)|(?:[0-9]+(?:\.[0-9]+|\.(?=[ /*+^)\\-]))?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3}(?![0-9A-Za-z]))?"
+    r"|`?[A-Za-z]+|[\u4e00-\u9fff]+|\*\*|[<>=!]=|!!+|.)", re.S)  # fmt: skip
 
 
 def tokenise(text):
@@ -320,7 +295,7 @@ def tokens_of(match):
     if match.lstrip("`").isalpha():
         return word_tokens(match.lstrip("`"), match[0] == "`")
     name = match.lstrip("\\") or match
-    role = MACROS.get(name, (0, ""))[1] if name != match else "skip" if match in "$`\\" else ""
+    role = MACROS.get(name, "") if name != match else "skip" if match in "$`\\" else ""
     if role == "skip":
         return ()
     kind = role if role in ("function", "symbol") else "operator"
@@ -339,57 +314,9 @@ def word_tokens(word, styled):
     return tuple(Token("symbol", letter) for letter in word)
 
 
-# Boxes.
-BRACES = re.compile(r"\\{1,2}(?:boxed|fbox)(?![A-Za-z])\s*(\{?)|\\(?:[A-Za-z]+|.)|[{}]", re.S)
-BARE = re.compile(r"\\[dt]?frac\s*(?:\{[^{}]*\}){2}|-?[0-9][0-9.,/]*(?<=[0-9])|[A-Za-z](?![A-Za-z])")  # \boxed 5
-def find_boxes(text):
-    r"""[(start, end, content)] of the outermost balanced \boxed{..}, in one pass; an escaped \{ is no brace."""
-    boxes, opened = [], []  # opened: (where the box starts or None, where its content starts) of each open brace
-    for token in BRACES.finditer(text):
-        is_box = token[1] is not None
-        if token[0] == "{" or token[1]:
-            opened.append((token.start() if is_box else None, token.end()))
-        elif is_box:  # \boxed 5 has no braces
-            bare = BARE.match(text, token.end())
-            boxes += [(token.start(), bare.end(), bare[0])] if bare else []
-        elif token[0] == "}" and opened:
-            start, inside = opened.pop()
-            if start is not None:
-                while boxes and boxes[-1][0] > start:  # boxes within this one
-                    boxes.pop()
-                boxes.append((start, token.end(), text[inside : token.start()].strip()))
-    return boxes
-
-
-# Choices are told by their looks, before any parsing: (B), B., b, option B, "B: 7"; ABD, "A, B and D", A、B、D.
-CHOICE_WORDS = re.compile(r"(?:correct |the )*(?:options?|choices?|answers?)(?: is| are)?[\s:]|选?项|故?选|答案", re.I)
-BETWEEN = re.compile(r"[\s(),、,；;.&:*]|\band\b|和")
-WITH_TEXT = re.compile(r"[{\s]*\(?\s*([A-J])\s*(?:\)\s*[.:、]?|[.:、]|\s-\s)[}\s]*([^\s},;+*/=^:?].*)", re.S)
-ANOTHER = re.compile(
-    r"(?<![A-Za-z\\])\(?[A-J]\s*[.:)、]|(?:\b(?:or|and)\b|[或和])\s*\(?[A-J](?![A-Za-z])|\A\s*(?:or\b|and\b|或|和)"
-)
-LETTER = re.compile(r"[A-J]|(?<![A-Za-z])[a-j](?![A-Za-z])")
-
-
-def choice(text):
-    """(letters, the text that comes with a single letter) of an answer that is a choice, or None."""
-    text = to_latex(text)
-    if not LETTER.search(text):
-        return None
-    letters = BETWEEN.sub("", CHOICE_WORDS.sub("", plain(text)))
-    letters = letters.upper() if len(letters) == 1 else letters  # "a" may be a choice, "ab" is a product
-    if letters and set(letters) <= set("ABCDEFGHIJ") and len(set(letters)) == len(letters):
-        return set(letters), ""
-    found = WITH_TEXT.fullmatch(CHOICE_WORDS.sub("", STYLE.sub(" ", text).replace("$", " ").replace("**", "")))
-    if not found or ANOTHER.search(found[2]):  # two options are no choice
-        return None
-    rest = found[2].rstrip()
-    return {found[1]}, rest[:-1] if rest.count("}") > rest.count("{") else rest  # the brace of \text{A. 5}
-
-
 # Parse.
 END = Token("end", "")
-COMMANDS = {"\\" + name for name, (_, role) in MACROS.items() if role in ("frac", "binom", "sqrt")}
+COMMANDS = {"\\" + name for name, role in MACROS.items() if role in ("frac", "binom", "sqrt")}
 FACTORS = COMMANDS | OPENING - {r"\{", r"\langle"}  # what begins a factor without a sign before it
 RECIPROCALS = {"arccot": "arctan", "arcsec": "arccos", "arccsc": "arcsin"}  # arcsec x is arccos 1/x
 ANGULAR = "sin cos tan cot sec csc".split()
@@ -480,9 +407,7 @@ class Parser:
         name = first.items[0] if first.kind == "power" else first
         applied = self.text == "(" and name.kind == "symbol" and name.value[0] in FUNCTION_LETTERS  # f(x), f^{-1}(2)
         while self.binding(factors[-1]) == PRODUCT:
-            if self.accept("*"):
-                factors.append(self.expression(PRODUCT))
-            elif self.accept("/"):
+            if self.accept("/"):
                 factors.append(Node("inverse", (self.expression(PRODUCT),)))
             elif self.text == "%" and factors[0].kind != "percent":
                 self.take()
@@ -494,6 +419,7 @@ class Parser:
             elif self.kind == "number" and self.tokens[self.at - 1].kind == "number":  # 1 7
                 raise Unreadable
             else:
+                self.accept("*")
                 factors.append(self.expression(PRODUCT))
         product = product_of(factors)
         return product._replace(value="applied") if applied and len(factors) == 2 and product.kind == "mul" else product
@@ -530,7 +456,7 @@ class Parser:
 
     def command(self):
         name = self.take()
-        _, role = MACROS.get(name[1:], (0, ""))
+        role = MACROS.get(name[1:])
         if role == "reals":
             return Node("tuple", (Node("neg", (INFINITY,)), INFINITY), "()")
         if role in ("infinity", "set"):
@@ -653,7 +579,9 @@ def bare(node, label="unit"):
 
 
 def labelled(kind, items):
-    """A Node whose items' one unit is moved outside: 30° + 15° is (30 + 15)°."""
+    """A Node whose items' one label is moved outside: 30° + 15° is (30 + 15)°, and -5% is (-5)%."""
+    if kind == "neg" and items[0].kind == "percent":
+        return Node("percent", (Node("neg", items[0].items),))
     units = [item.value for item in items if item.kind == "unit"]
     if len(set(units)) != 1 or kind == "mul" and len(units) > 1:  # 5 cm times 5 cm is no 25 cm
         return Node(kind, items)
@@ -683,12 +611,12 @@ def joined(power, items, signs):
         case Node("number", _, (n, _)), Node("number", _, (modulus, _)) if signs == (r"\pmod",) and 0 <= n < modulus:
             return Node("unit", items[:1], f"mod {modulus}")  # but 5 (mod 3) is no 5
         case (first, last) if signs == (":",):
-            pair = over(bare(first), bare(last))
-            return last._replace(items=(pair,)) if last.kind == "unit" else pair  # 3:30 pm
+            ratio = over(bare(first), bare(last))
         case (first, *_, last) if r"\pmod" not in signs:  # 1:2:3 is 2:4:6
-            scaled = Node("tuple", tuple(over(bare(item), first) for item in items), "::")
-            return last._replace(items=(scaled,)) if last.kind == "unit" else scaled
-    raise Unreadable
+            ratio = Node("tuple", tuple(over(bare(item), first) for item in items), "::")
+        case _:
+            raise Unreadable
+    return last._replace(items=(ratio,)) if last.kind == "unit" else ratio  # 3:30 pm
 
 
 def listed(items, signs):
@@ -731,10 +659,6 @@ def by_name(items):
     return tuple(n for _, n in sorted(zip(names, items)))
 
 
-def each(ps, gs, values):
-    return len(ps) == len(gs) and all(map(values.equal, ps, gs))
-
-
 def several(node):
     r"""The answers in a list, a set, a union or an expression with \pm; () for a single one."""
     if node.kind in ("list", "set", "union"):
@@ -751,9 +675,9 @@ def pair_up(p, g, values):
         kinds = {p.kind, g.kind}
         ordered = p if p.kind == "tuple" else g
         interval = len(ordered.items) == 2 and ordered.value != "()"
-        return kinds == {"tuple", "list"} and not interval and each(by_name(p.items), by_name(g.items), values)
+        return kinds == {"tuple", "list"} and not interval and values.each(by_name(p.items), by_name(g.items))
     if (by_name(ps) is ps) != (by_name(gs) is gs):  # x=1, y=2 for 1, 2
-        return each(ps, gs, values) or each(by_name(ps), by_name(gs), values)
+        return values.each(ps, gs) or values.each(by_name(ps), by_name(gs))
     rest = list(gs) if len(gs) <= 40 else []  # the comparisons are quadratic in it
     for one in ps:
         partners = [i for i, other in enumerate(rest) if values.equal(one, other)]

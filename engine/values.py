@@ -17,10 +17,12 @@ import operator
 import zlib
 from fractions import Fraction
 
-from mpmath import libmp  # comes with torch; safe in threads, as its functions take the precision as an argument
-from mpmath.libmp import fone, from_rational, fzero, mpc_abs, mpf_add, mpf_e, mpf_le, mpf_pi, mpf_shift
+from mpmath.libmp import (  # comes with torch; safe in threads, as its functions take the precision as an argument
+    fone, from_rational, fzero, mpc_abs, mpc_div, mpc_log, mpc_mul, mpc_pow, mpc_sub, mpf_acos, mpf_add, mpf_asin,
+    mpf_atan, mpf_cos_sin, mpf_cosh_sinh, mpf_div, mpf_e, mpf_floor, mpf_le, mpf_ln10, mpf_ln2, mpf_lt, mpf_pi,
+    mpf_pow, mpf_shift, to_int)  # fmt: skip
 
-from engine.latex import FLIPPED, INFINITY, Node, each, has, minus, nodes_of, number, over, pair_up, several
+from engine.latex import FLIPPED, INFINITY, Node, has, minus, nodes_of, number, over, pair_up, several
 
 PRECISION = 266  # bits of a float
 EQUAL = 166  # bits in which two equal floats agree
@@ -36,11 +38,11 @@ POINTS, AGREE = range(30), 9  # two different expressions that agree at nine suc
 NEGATIVE = (1, 3, 4, 5, 7)  # points at which letters are negative: all of them, or about half
 SCALES = {2: 20011, 4: 10007, 5: 97}  # letters are below 0.5, 1 or 100 there: n(n - 1) is no |n(n - 1)|
 DECIMAL, LONG_DECIMAL = 10, 100_000_000_000  # a decimal of 2 and of 12 digits, in units of its last
-INVERSES = {"arcsin": libmp.mpf_asin, "arccos": libmp.mpf_acos, "arctan": libmp.mpf_atan}
+INVERSES = {"arcsin": mpf_asin, "arccos": mpf_acos, "arctan": mpf_atan}
 RATIOS = dict(zip("sin cos tan cot sec csc".split(), "s1 c1 sc cs 1c 1s".split()))  # sine over 1, ..
 
 # libmp keeps a constant at the highest precision asked for so far. Asked for once, it never changes under a thread.
-for constant in (mpf_pi, mpf_e, libmp.mpf_ln2, libmp.mpf_ln10):
+for constant in (mpf_pi, mpf_e, mpf_ln2, mpf_ln10):
     constant(4 * PRECISION)
 CONSTANTS = {r"\pi": (mpf_pi(PRECISION), fzero), "e": (mpf_e(PRECISION), fzero), "i": (fzero, fone)}
 
@@ -51,9 +53,7 @@ class OutOfWork(Exception):
 
 # Floats. One of libmp is (sign, mantissa, exponent, bits of the mantissa).
 def as_pair(value):
-    if isinstance(value, tuple):
-        return value
-    return from_rational(value.numerator, value.denominator, PRECISION), fzero
+    return value if isinstance(value, tuple) else (from_rational(value.numerator, value.denominator, PRECISION), fzero)
 
 
 def exact(*values):
@@ -86,7 +86,7 @@ def close(a, b):
     if exact(a, b):
         return a == b
     a, b = as_pair(a), as_pair(b)
-    distance = mpf_shift(size(libmp.mpc_sub(a, b, PRECISION)), EQUAL)  # times 2^EQUAL
+    distance = mpf_shift(size(mpc_sub(a, b, PRECISION)), EQUAL)  # times 2^EQUAL
     return mpf_le(distance, size(a)) or mpf_le(distance, size(b))
 
 
@@ -108,13 +108,13 @@ def function_value(name, x):
         raise ArithmeticError
     if name in INVERSES:
         return INVERSES[name](x, PRECISION)
-    sine_and_cosine = libmp.mpf_cos_sin if circular == name else libmp.mpf_cosh_sinh
+    sine_and_cosine = mpf_cos_sin if circular == name else mpf_cosh_sinh
     cosine, sine = sine_and_cosine(x, PRECISION)
     parts = {"s": sine, "c": cosine, "1": fone}
     above, below = (parts[part] for part in RATIOS[circular])
     if magnitude(below) < -EQUAL:  # cos(pi / 2) comes out as some 10^-80
         raise ArithmeticError
-    return libmp.mpf_div(above, below, PRECISION) if magnitude(above) > -EQUAL else fzero
+    return mpf_div(above, below, PRECISION) if magnitude(above) > -EQUAL else fzero
 
 
 # Trees.
@@ -150,6 +150,9 @@ class Values:
     def __init__(self, equal=None, log_base=None):
         self.left, self.log_base = WORK, log_base
         self.equal = lambda p, g: equal(p, g, self)
+
+    def each(self, ps, gs):
+        return len(ps) == len(gs) and all(map(self.equal, ps, gs))
 
     def spend(self, steps):
         self.left -= steps
@@ -203,7 +206,7 @@ class Values:
         return total
 
     def product(self, *values):
-        return self.fold(values, operator.mul, lambda a, b: libmp.mpc_mul(a, b, PRECISION))
+        return self.fold(values, operator.mul, lambda a, b: mpc_mul(a, b, PRECISION))
 
     def factorial(self, step, n):  # step 2 is n!!
         if not exact(n) or n.denominator > 1 or not 0 <= n <= FACTORIAL:
@@ -227,8 +230,8 @@ class Values:
         if negative and not whole and point in NEGATIVE:
             raise ArithmeticError
         if negative or x[1] != fzero or y[1] != fzero:
-            return libmp.mpc_pow(x, y, PRECISION)  # the principal value: \sqrt{-4} is 2i
-        return libmp.mpf_pow(x[0], y[0], PRECISION), fzero
+            return mpc_pow(x, y, PRECISION)  # the principal value: \sqrt{-4} is 2i
+        return mpf_pow(x[0], y[0], PRECISION), fzero
 
     def call(self, name, point, value, base=None):
         self.spend(60)
@@ -237,14 +240,14 @@ class Values:
         if name in ("floor", "ceil"):
             sign = 1 if name == "floor" else -1
             nudged = mpf_add(as_real(self.product(sign, value)), NUDGE, PRECISION)  # 3 may come out as 2.99..9
-            return sign * libmp.to_int(libmp.mpf_floor(nudged, PRECISION))
+            return sign * to_int(mpf_floor(nudged, PRECISION))
         if name not in ("ln", "log"):
             return function_value(name, as_real(value)), fzero
         base = base or name == "log" and self.log_base
-        above = libmp.mpc_log(as_pair(value), PRECISION)
+        above = mpc_log(as_pair(value), PRECISION)
         if point in NEGATIVE and above[1] != fzero:
             raise ArithmeticError
-        return libmp.mpc_div(above, libmp.mpc_log(as_pair(base), PRECISION), PRECISION) if base else above
+        return mpc_div(above, mpc_log(as_pair(base), PRECISION), PRECISION) if base else above
 
     # Equality of expressions.
     def same(self, p, g, rounding=True):
@@ -272,6 +275,10 @@ class Values:
         half = Fraction(last_digit(g) or last_digit(p, LONG_DECIMAL), 2)
         distance = self.value(minus(p, g)) if half else None
         return distance is not None and mpf_le(size(distance), as_real(half))
+
+    def above_one(self, node):
+        value = self.value(node)
+        return value is not None and mpf_lt(fone, size(value))  # |value| > 1
 
     def factor(self, f, g):
         """The constant f / g, or None: f = 0 and g = 0 are the same if there is one."""
@@ -337,16 +344,9 @@ def as_interval(node, parts, signs):
         signs = (*signs, "<") if falls else ("<", *signs)
     match parts, signs:
         case (low, x, high), ("<" | "<=" as left, "<" | "<=" as right) if is_name(x):
-            opening = "(" if left == "<" else "["
-            closing = ")" if right == "<" else "]"  # of the interval
-            return name_of(x), Node("tuple", (low, high), opening + closing)
+            ends = {"<": "()", "<=": "[]"}
+            return name_of(x), Node("tuple", (low, high), ends[left][0] + ends[right][1])
     return "", node
-
-
-def same_name(a, b):
-    """A name and none are, f(x) and f, y and f(x)."""
-    short, long = sorted((a, b), key=len)
-    return short in ("", long) or long.startswith((short + "(", short + "_")) or short == "y" and "(" in long
 
 
 def relations(p, g, values):
@@ -357,7 +357,9 @@ def relations(p, g, values):
     (p_name, p_value), (g_name, g_value) = p_named, g_named
     bare_ends = {p.kind, g.kind, p_value.kind, g_value.kind} == {"list", "relation", "tuple"}  # 1, 3 for 1 < x < 3
     known = (p_value is not p or g_value is not g) and not (bare_ends and ("=",) not in (p.value, g.value))
-    if known and same_name(p_name, g_name) and values.equal(p_value, g_value):
+    short, long = sorted((p_name, g_name), key=len)  # the same are a name and none, f and f(x), y and f(x)
+    same_name = short in ("", long) or long.startswith((short + "(", short + "_")) or short == "y" and "(" in long
+    if known and same_name and values.equal(p_value, g_value):
         return True
     if several(p) or several(g):
         return pair_up(p, g, values)
@@ -378,5 +380,5 @@ def answers(p, g, values):
     if several(p) or several(g):
         return pair_up(p, g, values)
     if "tuple" in (p.kind, g.kind):
-        return p.kind == g.kind and p.value == g.value and each(p.items, g.items, values)
+        return p.kind == g.kind and p.value == g.value and values.each(p.items, g.items)
     return values.same(p, g)

@@ -14,7 +14,7 @@ import time
 import pytest
 
 import verifier
-from engine import latex
+from engine import phrases
 from verifier import extract_answer, is_equiv, understood, verify
 
 TABLE = r"""# integers
@@ -430,6 +430,16 @@ p\% != q\%
 \frac13 == 33\frac{1}{3}\%
 \frac13 != 33\%
 5\% != 5 or 500\%
+-50\% == -50 ¦ -0.5 ¦ -50% ¦ -\frac12
+-50\% != 50 ¦ 0.5 ¦ -5 ¦ 50% ¦ -5000
+-50 == -50% ¦ -50\%
+-50 != -0.5 ¦ 50% ¦ -5000
+-0.5 == -50%
+-0.5 != -50 ¦ -0.5% ¦ 50%
+2 == 2\%
+1 != 1\%
+-1 != -1\%
+-5\%, 5\% == -5, 5
 
 # matrices
 a_n=\begin{cases}1,&n=1\\2n,&n\ge2\end{cases} == a_n=\begin{cases}1,n=1\\2n,n\geq 2\end{cases}
@@ -944,6 +954,11 @@ def test_bad_golds_raise_nothing_and_take_only_the_same_text():
     assert not is_equiv(None, "5") and not is_equiv("5", None) and extract_answer(None) is None
 
 
+def test_a_label_within_a_label_is_no_part_of_the_answer():
+    for text in (r"The answer is $\text{Total: } 5$", 'The answer is "the answer is 5"'):
+        assert understood(text) and is_equiv(text, "5") and is_equiv("5", text), text
+
+
 def test_what_is_not_understood_is_compared_sign_by_sign():
     assert is_equiv(r"\sum\limits_{k=1}^n \dfrac{1}{k}", r"\sum_{k=1}^{n} \frac1k")
     for answer, gold in (
@@ -1060,7 +1075,7 @@ def test_verdicts_do_not_depend_on_order_or_threads():
 
 def test_a_long_response_costs_in_proportion_to_its_length(monkeypatch):
     seen = []
-    braces = latex.BRACES
+    braces = phrases.BRACES
 
     class Counting:
         def finditer(self, text):
@@ -1068,7 +1083,7 @@ def test_a_long_response_costs_in_proportion_to_its_length(monkeypatch):
                 seen.append(token.end() - token.start())
                 yield token
 
-    monkeypatch.setattr(latex, "BRACES", Counting())
+    monkeypatch.setattr(phrases, "BRACES", Counting())
     for piece in (r"\boxed{", r"\boxed{5} ", "{}", r"\boxed", string.printable):
         seen.clear()
         extract_answer(piece * 1000)
