@@ -640,7 +640,7 @@ def with_sign(node, sign):
     r"""The tree with every \pm as + (sign 1) or as - (sign -1)."""
     if node.kind == "either":
         inner = with_sign(node.items[0], sign)
-        return inner if node.value == sign else Node("neg", (inner,))
+        return inner if node.value == sign else labelled("neg", (inner,))
     return node._replace(items=tuple(with_sign(item, sign) for item in node.items))
 
 

@@ -132,8 +132,8 @@ JOINT = re.compile(  # between two boxes that make one answer
     r"(?P<part>(?:\*{0,2}[(（](?:[1-9a-e]|i{1,3}|iv)[)）]\*{0,2}|part [1-9a-e]:?|第[一二三四]空[:：])"  # 1 (b) 2; 1 Part 2: 2
     r"[\s$]*(?:\\[(\[]\s*)?)?(?:[A-Za-z](?:_?\d)?\s*=\s*)?\$?", re.I)  # 1, $y = 2  # fmt: skip
 MINUS_BEFORE = re.compile(r"(?:^|[\s=$(:]|\\[\[(])-$|(?:[=$(]|\\[\[(])\s*-\s*$")  # it is -\boxed{5}; = - \boxed{5}
-FACTOR_AFTER = re.compile(r"\s*(?:\\?%|[_^]\s*(?:\{[^{}]{1,20}\}|\\?\w+)"  # 5%; 5^2, 5^{\circ}
-    r"|\\pi(?![a-z])|\\sqrt\s*(?:\{[^{}]*\}|\d)|!(?=\s*\$)|[a-z](?=\s*[$^]))")  # 5\pi; 5\sqrt2; $5!$; $5x$  # fmt: skip
+FACTOR_AFTER = re.compile(r"\s*(?:\\?%|[_^]\s*(?:\{[^{}]{1,20}\}|\\?\w+)|\\pi(?![a-z])"  # 5%; 5^2, 5^{\circ}; 5\pi
+    r"|\\sqrt\s*(?:\{[^{}]*\}|\d)|[!a-z](?=\s*\$)|[a-z]\^(?:\{[^{}]{1,20}\}|\w))")  # 5\sqrt2; $5x$; 5x^2  # fmt: skip
 
 
 def find_boxes(text):

@@ -132,6 +132,7 @@ C != (C) or (D) ¦ C. or D. ¦ (C) or 7
 3, 5, 7 != 3,5 ¦ 3,5,8 ¦ 357 ¦ 15
 1 \pm \sqrt{19} == 1+\sqrt{19}, 1-\sqrt{19} ¦ 1\pm\sqrt{19} ¦ x=1\pm\sqrt{19} ¦ 1±√19 ¦ 1-\sqrt{19},1+\sqrt{19}
 1 \pm \sqrt{19} == \{1-\sqrt{19},1+\sqrt{19}\}
+\pm5 == \pm5\% ¦ \pm5 cm
 1 \pm \sqrt{19} != 1+\sqrt{19} ¦ 1 \pm \sqrt{18} ¦ -1\pm\sqrt{19}
 \{1\pm\sqrt{5},-2\} == -2, 1+\sqrt5, 1-\sqrt5 ¦ -2,1\pm\sqrt5
 \{1\pm\sqrt{5},-2\} != 1\pm\sqrt5 ¦ -2
@@ -717,6 +718,8 @@ EXTRACTED = [
     (r"$\boxed 5$", "5"),
     (r"\boxed  {5}", "5"),
     (r"\boxed{\boxed{5}}", r"\boxed{5}"),
+    (r"$\boxed{5}x^2$", "5x^2"),
+    (r"$\boxed{5}x$", "5x"),
     (r"\boxed{12}\text{ cm}", "12"),
     (r"\boxed{5} and the rest \boxed{6", "5"),
     (r"\boxed{6", None),
