@@ -2,12 +2,14 @@ r"""The answer checker: is the answer in this response the gold answer? It is tr
 
     verify(response, gold)  =  is_equiv(extract_answer(response), gold)
 
-1. Extract. A response holds candidates. What is boxed, or called the final answer, is stronger than what is called the
-   answer, and that is stronger than a long sentence. Of the strongest the last wins (engine/phrases.py: the wording).
+1. Extract. A response holds candidates. The strongest are what is boxed and what is called the final answer; then comes
+   what is called the answer. Mere words after "the answer is" ("the largest") are the weakest, whatever they are called.
+   Of the strongest the last wins (engine/phrases.py: the wording).
 2. Read both sides as trees, without labels such as "the answer is" (engine/latex.py: text -> tree).
 3. Compare the trees by RULES, kind by kind (engine/values.py: numbers of a tree, equality of trees).
 
-"A for B" means: the answer is A, the gold is B. Rounding: to the digits of a decimal gold, or to 12 digits or more.
+"A for B" means: the answer is A, the gold is B. An answer may be rounded to the last digit of a decimal gold; and for an
+exact gold, to 12 significant digits or more.
 
     gold               right                                           wrong
     -----------------  ----------------------------------------------  ----------------------------------------------
@@ -26,7 +28,8 @@ r"""The answer checker: is the answer in this response the gold answer? It is tr
     unknown grammar    the same text: a sum, an integral, a limit      anything for an empty gold; an empty answer
 
 What a model prints is data: nothing is run, and what cannot be read is False. The work is bounded by the length of the
-text, without timeouts. A new macro, bracket or unit goes into its table in engine/latex.py, a new kind into RULES.
+text, without timeouts. A new macro, bracket or unit goes into its table in engine/latex.py. So does a new kind, which
+gets a row of RULES where comparison by value is not enough.
 """
 
 import re
@@ -65,10 +68,10 @@ def extract_answer(text, last_number=False, thinking=False):
 def boxed(text):
     """The last box, with those that are joined to it: several are a list, never "either one"."""
     boxes = phrases.find_boxes(text)  # each with start, end and content
-    # "I have put it in \boxed{}" is a remark; an empty box that continues a list takes the answer back.
-    while len(boxes) > 1 and phrases.NO_ANSWER.fullmatch(boxes[-1].content) and not phrases.joined(text, *boxes[-2:]):
+    # An empty last box is a remark: "I have put it in \boxed{}". But where it continues a list, no box counts.
+    while len(boxes) > 1 and phrases.is_empty(boxes[-1]) and not phrases.joined(text, *boxes[-2:]):
         boxes.pop()
-    if not boxes or phrases.NO_ANSWER.fullmatch(boxes[-1].content):
+    if not boxes or phrases.is_empty(boxes[-1]):
         return []
     # From the last box backwards, as long as "and", a comma or the like joins them.
     parts = [boxes.pop()]
@@ -88,7 +91,7 @@ def stated(text):
         if not answer or phrases.REMARK.match(answer):
             continue
         strength = FINAL if mark["final"] else STATED
-        if phrases.SENTENCE.fullmatch(answer):
+        if phrases.WORDS.fullmatch(answer):
             strength = LONG
         candidates.append((strength, mark.start(), answer))
     return candidates
@@ -112,6 +115,7 @@ def same_choice(prediction, gold):
         return letters == gold_letters and (not text or not gold_text or is_equiv(text, gold_text))
     if (text and is_equiv(text, gold)) or (gold_text and is_equiv(prediction, gold_text)):  # "B: 7" for 7
         return True
+    # A letter is no number: neither B for 7 nor 7 for B; and "A = B" chooses nothing.
     if letters and INTEGER.fullmatch(gold):
         return False
     if gold_letters and (INTEGER.fullmatch(prediction) or EQUATED.search(prediction)):
@@ -126,8 +130,10 @@ def is_equiv(prediction, gold):
         return False
     # What can be told without parsing.
     prediction, gold = undressed(prediction), undressed(gold)
-    if prediction == gold or not prediction or not gold:
-        return prediction == gold != ""  # what is empty equals nothing
+    if not prediction or not gold:
+        return False
+    if prediction == gold:
+        return True
     if max(len(prediction), len(gold)) > LIMIT:  # too long to be parsed, and not the same text
         return False
     if INTEGER.fullmatch(prediction) and INTEGER.fullmatch(gold):  # half of all pairs
@@ -156,7 +162,7 @@ def equal(p, g, values):
 
 
 def same_words(p, g, values):
-    """The same words, without case and articles; items in any order. Of a formula, the same signs."""
+    """The same words, without case and articles; items in any order. False for formulas that are not understood."""
     sides = []
     for node in (p, g):
         if node.kind != "text" or FORMAL.search(node.value):
@@ -168,7 +174,7 @@ def same_words(p, g, values):
 
 
 def labels(p, g, values):
-    r"""A unit, or a last `k \in Z`: it may be missing on one side, but not differ."""
+    r"""A unit, or a last `k \in Z`. It may be missing on one side (but for am, pm and radix), and never differ."""
     if p.kind == g.kind:
         return p.value == g.value and equal(p.items[0], g.items[0], values)
     # One side has a label that the other lacks.
@@ -195,7 +201,8 @@ def percents(p, g, values):
     return values.same(p, g) or (values.above_one(g) and equal(bare_p, g, values))  # no 0.5% for 0.5
 
 
-# The first rule that knows p's or g's kind (engine/latex.py) decides; expressions, the rest, are compared by value.
+# The first rule that knows p's or g's kind (engine/latex.py) decides. So what stands outside comes first: a list of
+# percents is a list. A tuple comes after the unit that it may have. Expressions, the rest, are compared by value.
 RULES = (
     ({"text"}, same_words),
     ({"where"}, labels),
@@ -214,7 +221,7 @@ def verify(response, gold, last_number=False, thinking=False):
 
 
 def understood(gold):
-    r"""Is this gold more than text to compare letter by letter? \frac{1}{2} and east are, \frac{1}{ is not."""
+    r"""Is this gold more than signs to compare one by one? \frac{1}{2} and east are, \frac{1}{ is not."""
     if not isinstance(gold, str) or not gold.strip() or len(gold) > LIMIT:
         return False
     letters, _ = choice(gold)

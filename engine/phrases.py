@@ -55,7 +55,7 @@ REMARK = re.compile(
     r"|as (?:follows|above|required|shown|below|expected)|clear|shown|what|that|found|derived|expected|obvious|complete"
     r"|obtained|enclosed|put|accurate|ready|here|below|above|supported|checked|now|provided|written|stated|reached"
     r"|thus an?|too|an? [a-z]+ of)(?![A-Za-z])|正确|错|唯一|对的|合理|最终|成立|符合|经", re.I)  # fmt: skip
-SENTENCE = re.compile(r"(?:(?:an?|the)\s[A-Za-z\s'-]+|[A-Za-z]+(?:[\s'-]+[A-Za-z]+){3,})[^0-9\\$^=]*")
+WORDS = re.compile(r"(?:(?:an?|the)\s[A-Za-z\s'-]+|[A-Za-z]+(?:[\s'-]+[A-Za-z]+){3,})[^0-9\\$^=]*")
 
 # Clauses: where an answer stops and the sentence goes on. An `aside` ends only a value, since words may go on so.
 CLAUSE_END = re.compile(
@@ -153,6 +153,10 @@ def find_boxes(text):
                     boxes.pop()
                 boxes.append(Box(start, token.end(), text[inside : token.start()].strip()))
     return boxes
+
+
+def is_empty(box):
+    return NO_ANSWER.fullmatch(box.content)
 
 
 def joined(text, box, after):
