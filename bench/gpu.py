@@ -81,8 +81,9 @@ class Rows:
     def __init__(self, part, path, expected):
         self.part, self.path, self.expected = part, path, expected
 
-    def add(self, what, measured=None, note="", error=None):
-        reckoned, unit = self.expected.get(what, (None, ""))
+    def add(self, what, measured=None, note="", error=None, unit=""):
+        """Write a row; beside a number that was reckoned stands the reckoning, in whose unit both are."""
+        reckoned, unit = self.expected.get(what, (None, unit))
         runs.append_line(self.path, row(self.part, what, reckoned, measured, unit, note, error))
 
     @contextlib.contextmanager
@@ -262,7 +263,7 @@ def spectra_part(rows, sizes, device):
             if hidden is None or hidden.shape != (count, T, D):
                 hidden = None
                 hidden = clouds(count, T, D, device)
-                rows.add(f"states of {count} x {name}", hidden.numel() * hidden.element_size() / GIB)
+                rows.add(f"states of {count} x {T} x {D}", hidden.numel() * hidden.element_size() / GIB)
             spectra_case(rows, sizes, hidden, window, name)
 
 
@@ -450,8 +451,8 @@ class MeasuringClock(runs.Clock):
 
     def lap(self, phase):
         super().lap(phase)
-        self.rows.add(phase, self.seconds[phase])
-        self.rows.add(f"peak of {phase}", peak(self.device))
+        self.rows.add(phase, self.seconds[phase], unit="s")
+        self.rows.add(f"peak of {phase}", peak(self.device), unit="GiB")
         forget_peak(self.device)
 
 
@@ -538,7 +539,7 @@ def step_part(name, rows, sizes, device):
         f"largest ratio {line['sampler_ratio']:.3f}",
     )
     if device.type == "cuda":
-        rows.add("GiB that the allocator holds", torch.cuda.memory_reserved() / GIB, "it gives nothing back")
+        rows.add("held by the allocator", torch.cuda.memory_reserved() / GIB, "it gives nothing back", unit="GiB")
     world.close()
 
 
@@ -660,20 +661,21 @@ def main(argv=None):
         sys.exit("bench/gpu.py: no GPU here; --small for a dry run on the CPU, --reckon for what is expected")
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # and not without stopping the part
 
-    # Part after part; what there is so far is on the screen and on the disk.
     about = machine()
     print("\n".join(f"{name}: {value}" for name, value in about.items()), flush=True)
     rows = []
-    for name in args.parts:
-        _, own_limit = PARTS[name]
-        left = args.seconds - (time.monotonic() - began)
-        rows += run_part(name, argv, min(own_limit, left))
-        took = time.monotonic() - began
-        print(f"{name}: done after {took:.0f} s", file=sys.stderr, flush=True)
-        if args.out:
-            found = {"machine": about, "sizes": asdict(sizes), "seconds": took, "rows": rows}
-            runs.write_whole(args.out, json.dumps(found, indent=1, default=lambda kind: kind.__name__))
-    print("\n".join(table(rows)))
+    try:
+        for name in args.parts:
+            _, own_limit = PARTS[name]
+            left = args.seconds - (time.monotonic() - began)
+            rows += run_part(name, argv, min(own_limit, left))
+            took = time.monotonic() - began
+            print(f"{name}: done after {took:.0f} s", file=sys.stderr, flush=True)
+            if args.out:
+                found = {"machine": about, "sizes": asdict(sizes), "seconds": took, "rows": rows}
+                runs.write_whole(args.out, json.dumps(found, indent=1, default=lambda kind: kind.__name__))
+    finally:  # whoever stops it gets the parts that are done
+        print("\n".join(table(rows)), flush=True)
 
 
 if __name__ == "__main__":

@@ -117,10 +117,10 @@ SMALL = Sizes(
 
 
 def spectra_cases(sizes):
-    """(T, D, responses, window) of all timings: the large ones first."""
-    large = sizes.spectra_tokens, sizes.spectra_width, sizes.spectra_responses
+    """(T, D, responses, window) of all timings, the longest last: if it is stopped, the others are there."""
     cells = [(T, D, sizes.cell_responses, None) for T, D in sizes.spectra_cells]
-    return [(*large, None), (*large, sizes.spectra_window), *cells]
+    large = sizes.spectra_tokens, sizes.spectra_width, sizes.spectra_responses
+    return [*cells, (*large, sizes.spectra_window), (*large, None)]
 
 
 def spectra_name(T, D, window):
