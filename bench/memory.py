@@ -35,17 +35,17 @@ class HeadOnly(Policy):
         return self.given, self.given
 
 
-def measure(what, way, tokens, width, vocabulary):
-    """Peak MiB of score (forward) or update (forward and backward)."""
+def work(what, way, tokens, width, vocabulary, device="cpu"):
+    """Score (forward) or update (forward and backward) the tokens of one response, in pieces or naively."""
     torch.manual_seed(0)
-    start = resident("VmRSS")
     small = dict(num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1, intermediate_size=8)
     shape = Qwen2Config(vocab_size=vocabulary, hidden_size=width, tie_word_embeddings=True, **small)
-    policy = HeadOnly(Qwen2ForCausalLM(shape))
     learning = what == "update"
-    # One response behind a prompt of one token.
-    policy.given = torch.randn(1, tokens + 1, width, requires_grad=learning)
-    ids = torch.randint(vocabulary, (1, tokens + 1))
+    with torch.device(device):
+        policy = HeadOnly(Qwen2ForCausalLM(shape))
+        # One response behind a prompt of one token.
+        policy.given = torch.randn(1, tokens + 1, width, requires_grad=learning)
+        ids = torch.randint(vocabulary, (1, tokens + 1))
     targets = ids[:, 1:]
     with torch.set_grad_enabled(learning):
         if way == "ours":
@@ -55,6 +55,12 @@ def measure(what, way, tokens, width, vocabulary):
             logp, entropy = token_logprobs(policy.logits(states), targets[0])  # no name keeps the logits [N, V]
     if learning:
         (logp.mean() + 0.001 * entropy.mean()).backward()
+
+
+def measure(what, way, tokens, width, vocabulary):
+    """Peak MiB of `work`, above what this process had before."""
+    start = resident("VmRSS")
+    work(what, way, tokens, width, vocabulary)
     return resident("VmHWM") - start
 
 

@@ -139,29 +139,6 @@ def bench_cell(t, d, repeats):
             *("/".join(map(scientific, worst(result[m], reference))) for m in ("exact", "fast"))]
 
 
-def bench_cuda():
-    """384 responses of 1536 x 3584 in bfloat16 on a GPU, with and without a window. No GPU was at hand: not run yet."""
-    hidden = torch.stack([states(1536, 3584, seed) for seed in range(4)]).cuda().repeat(96, 1, 1)
-    hidden += 0.01 * torch.randn_like(hidden)
-    mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device="cuda")
-    print(torch.cuda.get_device_name())
-    for window in (None, WINDOW):
-        rank_metrics(hidden[:8], mask[:8], STRIDE, window)
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        metrics = rank_metrics(hidden, mask, STRIDE, window)
-        torch.cuda.synchronize()
-        seconds, peak = time.perf_counter() - start, (torch.cuda.max_memory_allocated() - before) / 2 ** 20
-        exact = rank_metrics(hidden[:2].cpu(), mask[:2].cpu(), STRIDE, window, "exact")
-        error = 0.0
-        for name, want in exact.items():
-            difference = (metrics[name][:2].cpu() - want).abs() / want.abs().clamp_min(1e-3)
-            error = max(error, difference.max().item())
-        print(f"window {window}: {seconds:.2f} s, peak {peak:.0f} MiB above the input, error against exact {error:.0e}")
-
-
 def bench_step(repeats=25):
     """All ranks of one step of the default run: 256 responses of 24 to 52 states of width 64, stride 4."""
     length = torch.randint(24, 53, (256,), generator=torch.Generator().manual_seed(0))
@@ -182,11 +159,8 @@ def main():
     parser.add_argument("--cells", nargs="+", metavar="TxD", help="these cells, such as 512x3584 64x64")
     parser.add_argument("--repeats", type=int, help="alternating runs per cell (default 5, 3 or 1 by size)")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--cuda", action="store_true", help="time 384 responses of 1536 x 3584 on a GPU instead")
     parser.add_argument("--step", action="store_true", help="time the ranks of one step of the default run instead")
     args = parser.parse_args()
-    if args.cuda:
-        return bench_cuda()
     torch.set_num_threads(args.threads)
     if args.step:
         return bench_step()
