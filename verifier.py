@@ -2,14 +2,12 @@ r"""The answer checker: is the answer in this response the gold answer? It is tr
 
     verify(response, gold)  =  is_equiv(extract_answer(response), gold)
 
-1. Extract. A response holds candidates. The strongest are what is boxed and what is called the final answer; then comes
-   what is called the answer. Mere words after "the answer is" ("the largest") are the weakest, whatever they are called.
-   Of the strongest the last wins (engine/phrases.py: the wording).
+1. Extract. The strongest candidates are what is boxed or called the final answer; then comes what is called the answer;
+   mere words ("the largest one") are the weakest. Of the strongest the last wins (engine/phrases.py: the wording).
 2. Read both sides as trees, without labels such as "the answer is" (engine/latex.py: text -> tree).
 3. Compare the trees by RULES, kind by kind (engine/values.py: numbers of a tree, equality of trees).
 
-"A for B" means: the answer is A, the gold is B. An answer may be rounded to the last digit of a decimal gold; and for an
-exact gold, to 12 significant digits or more.
+"A for B" means: the answer is A, the gold is B. Only a decimal gold may be met by rounding, or any by 12 right digits.
 
     gold               right                                           wrong
     -----------------  ----------------------------------------------  ----------------------------------------------
@@ -27,16 +25,14 @@ exact gold, to 12 significant digits or more.
     words              "The East" for east                             "not east" for east
     unknown grammar    the same text: a sum, an integral, a limit      anything for an empty gold; an empty answer
 
-What a model prints is data: nothing is run, and what cannot be read is False. The work is bounded by the length of the
-text, without timeouts. A new macro, bracket or unit goes into its table in engine/latex.py. So does a new kind, which
-gets a row of RULES where comparison by value is not enough.
+What a model prints is data: nothing is run, what cannot be read is False, and work is bounded by length, not by
+timeouts. A new kind goes into the tables of engine/latex.py, and into RULES where comparison by value is not enough.
 """
 
 import re
 
 from engine import phrases
 from engine.latex import DEGREE, FORMAL, LIMIT, ONLY_WORDS, bare, has, in_radians, read
-from engine.phrases import choice, undressed, unlabelled
 from engine.values import OutOfWork, Values, answers, relations
 
 NEAR_END = 20_000  # characters in which last_number looks
@@ -69,9 +65,9 @@ def boxed(text):
     """The last box, with those that are joined to it: several are a list, never "either one"."""
     boxes = phrases.find_boxes(text)  # each with start, end and content
     # An empty last box is a remark: "I have put it in \boxed{}". But where it continues a list, no box counts.
-    while len(boxes) > 1 and phrases.is_empty(boxes[-1]) and not phrases.joined(text, *boxes[-2:]):
+    while len(boxes) > 1 and phrases.is_empty(boxes[-1].content) and not phrases.joined(text, *boxes[-2:]):
         boxes.pop()
-    if not boxes or phrases.is_empty(boxes[-1]):
+    if not boxes or phrases.is_empty(boxes[-1].content):
         return []
     # From the last box backwards, as long as "and", a comma or the like joins them.
     parts = [boxes.pop()]
@@ -100,7 +96,7 @@ def stated(text):
 # 2. Read.
 def stripped(side):
     r"""Without labels, also one within another: `The answer is $\text{Total: } 5$` is 5."""
-    return unlabelled(undressed(unlabelled(undressed(side))))
+    return phrases.unlabelled(phrases.undressed(phrases.unlabelled(phrases.undressed(side))))
 
 
 INTEGER = re.compile(r"-?[0-9]{1,1000}")
@@ -109,8 +105,8 @@ EQUATED = re.compile(r"(?<![A-Za-z])[A-J]\s*=\s*[A-J](?![A-Za-z])")  # A = B is 
 
 def same_choice(prediction, gold):
     """True or False where the letters of options decide, None where they do not."""
-    letters, text = choice(prediction)  # "B: 7" has the letters {B} and the text 7; 7 has neither
-    gold_letters, gold_text = choice(gold)
+    letters, text = phrases.choice(prediction)  # "B: 7" has the letters {B} and the text 7; 7 has neither
+    gold_letters, gold_text = phrases.choice(gold)
     if letters and gold_letters:
         return letters == gold_letters and (not text or not gold_text or is_equiv(text, gold_text))
     if (text and is_equiv(text, gold)) or (gold_text and is_equiv(prediction, gold_text)):  # "B: 7" for 7
@@ -128,8 +124,7 @@ def is_equiv(prediction, gold):
     """Is the predicted answer equal to the gold one? See the table above."""
     if not isinstance(prediction, str) or not isinstance(gold, str):
         return False
-    # What can be told without parsing.
-    prediction, gold = undressed(prediction), undressed(gold)
+    prediction, gold = phrases.undressed(prediction), phrases.undressed(gold)
     if not prediction or not gold:
         return False
     if prediction == gold:
@@ -201,8 +196,8 @@ def percents(p, g, values):
     return values.same(p, g) or (values.above_one(g) and equal(bare_p, g, values))  # no 0.5% for 0.5
 
 
-# The first rule that knows p's or g's kind (engine/latex.py) decides. So what stands outside comes first: a list of
-# percents is a list. A tuple comes after the unit that it may have. Expressions, the rest, are compared by value.
+# The first rule that knows p's or g's kind decides, so what stands outside comes first: a list of percents is a list, a
+# tuple may have a unit. Expressions, the rest, are compared by value.
 RULES = (
     ({"text"}, same_words),
     ({"where"}, labels),
@@ -224,6 +219,6 @@ def understood(gold):
     r"""Is this gold more than signs to compare one by one? \frac{1}{2} and east are, \frac{1}{ is not."""
     if not isinstance(gold, str) or not gold.strip() or len(gold) > LIMIT:
         return False
-    letters, _ = choice(gold)
+    letters, _ = phrases.choice(gold)
     nodes = read(stripped(gold))
     return bool(letters) or any(node.kind != "text" or ONLY_WORDS.fullmatch(node.value) for node in nodes)

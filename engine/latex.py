@@ -95,8 +95,7 @@ INFIX, ROWS, CELLS, LIST, RELATION, UNION, RATIO, SUM, PRODUCT, POWER = range(1,
 BINDING = {sign: power for power, level in enumerate(BINDING.split("¦"), 1) for sign in level.split()}
 BRACKETS = r"""( ) (); [ ] []; ( ] (]; [ ) [); \langle \rangle (); \{ \} set; { } set; | | abs; \lfloor \rfloor floor;
     \lceil \rceil ceil"""
-# Opening, closing, and what they make of several items. For ]a, b[ as (a, b) add "; ] [ ()". Half-open ]1, 2] and
-# [1, 2[ are another matter: with "; ] ] (]; [ [ [)", too, the brackets of [[1, 2], [3, 4]] would no longer pair up.
+# Opening, closing, what they make of several items. ]a, b[ would be "; ] [ ()"; ]a, b] would break [[1, 2], [3, 4]].
 BRACKETS = {(opening, closing): made for opening, closing, made in map(str.split, BRACKETS.split(";"))}
 OPENING = {opening for opening, _ in BRACKETS}  # a sign that is here may start a factor
 CELL_ENDS = {"&", "\\\\", r"\end"}  # a list stops before these

@@ -1,9 +1,8 @@
 r"""What people write around an answer: patterns, with an example for each alternative, and the functions that use them.
 
 verifier.py says what counts as right; to follow it you need the names of this file and none of its patterns. Marks
-announce an answer: "The answer is 5". Remarks say something about it: "The answer is correct". A clause ends where the
-sentence goes on: "5, because ..". Boxes hold answers: -\boxed{5}\pi. Labels say nothing of the value: "the minimum is
-5", $5$, \text{5}. Choices are letters of options: (B), option B, "B: 7".
+announce an answer: "The answer is 5". Remarks are about it: "The answer is correct". A clause ends where the sentence
+goes on: "5, because ..". Boxes hold answers. Labels say nothing of the value: "the minimum is 5". Choices: (B), "B: 7".
 """
 
 import re
@@ -125,7 +124,7 @@ def undressed(text):
 Box = namedtuple("Box", "start end content")  # \boxed{content}, from start to end of the text
 BRACES = re.compile(r"\\{1,2}(?:boxed|fbox)(?![A-Za-z])\s*(\{?)|\\(?:[A-Za-z]+|.)|[{}]", re.S)
 BARE = re.compile(r"\\[dt]?frac\s*(?:\{[^{}]*\}){2}|-?[0-9][0-9.,/]*(?<=[0-9])|[A-Za-z](?![A-Za-z])")  # \boxed 5
-NO_ANSWER = re.compile(r"(?:\\?[lc]?dots|[.\s_…]|your|final|the|answer|here|\\text|[{}])*", re.I)  # \boxed{...}
+is_empty = re.compile(r"(?:\\?[lc]?dots|[.\s_…]|your|final|the|answer|here|\\text|[{}])*", re.I).fullmatch
 JOINT = re.compile(  # between two boxes that make one answer
     r"(?:[\s,，、;；.$&{}]|\\(?:text|q?quad|[,; ()\[\]]))*"  # 1, 2
     r"(?P<word>and|or|和|或|及)?(?:[\s}$]|\\(?:q?quad|[,; (\[]))*"  # 1 \text{ and } 2
@@ -153,10 +152,6 @@ def find_boxes(text):
                     boxes.pop()
                 boxes.append(Box(start, token.end(), text[inside : token.start()].strip()))
     return boxes
-
-
-def is_empty(box):
-    return NO_ANSWER.fullmatch(box.content)
 
 
 def joined(text, box, after):
