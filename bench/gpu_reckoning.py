@@ -31,8 +31,8 @@ from dataclasses import dataclass, replace
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
+from engine.batch import LOGITS
 from engine.spectra import CHUNK, NODES
-from rollout import LOGITS
 
 BANDWIDTH, BFLOAT16, FLOAT64 = 3.35e12, 4e14, 6.7e13  # W, F, F64 of the docstring
 LAUNCHING = 0.03  # c: seconds of a position of 28 layers, of which a GPU at 128 rows needs a few milliseconds
