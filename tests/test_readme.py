@@ -64,8 +64,9 @@ def test_every_link_and_picture_leads_to_a_file():
 
 
 def test_the_rewards_and_losses_of_the_readme_run():
-    """The reward of one's own trains a step; the lines of GRPO give grpo.py's numbers."""
-    grpo_lines, reward_lines = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    """The reward of docs/own.md has its parts; the README's lines of GRPO give grpo.py's numbers."""
+    (grpo_lines,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (reward_lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/own.md").read_text(), re.DOTALL)
     names = {}
     exec(reward_lines, names)  # the README's own code
     parts = names["boxed_and_short"]("1+1=?", r"It is \boxed{2}.", "2", {})
