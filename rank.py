@@ -12,7 +12,7 @@ ER = 12 means: p has the entropy of a fair die with 12 faces.
 Velocity and acceleration come from the ranks of prefixes, each s states longer than the last (arXiv:2509.23808,
 section 3). s is the stride.
 
-                                                            example
+                                                            example: s = 2, prefixes of 3, 5 and 7 states
     m_j     = ER(z_1..z_{j s + 1})           j = 1..K       m = 2, 4, 6
     delta_j = m_j - mean(m_1..m_{j-1})       j = 2..K       delta_2 = 4 - 2 = 2, delta_3 = 6 - 3 = 3
     ERV     = mean(delta_j)                  j = 2..K       2.5

@@ -11,7 +11,7 @@ So, up to rounding, a response is decided by its seed and not by the other rows 
 How it differs from `model.generate`. Each prompt is read once for all its samples. Responses that have ended leave the
 batch, many at a time.
 
-The model is asked in two ways. policy(ids, attention, cache) gives the logits of the next token, and the state that
+The model is asked in two ways. policy(ids, attention, cache=..) gives the logits of the next token, and the state that
 they were made from. policy(ids, attention, targets) gives log-probs, entropies and states of whole responses.
 
 Symbols: N prompts, B = N x samples responses, b some of them, P longest prompt, T longest response, D hidden width, V
@@ -43,7 +43,7 @@ class Rollout:
     states: torch.Tensor | None = None  # [B, T, D]: what predicted each token
     # What a training step adds, [B, T] each.
     advantages: torch.Tensor | None = None
-    old_logprobs: torch.Tensor | None = None  # before the update
+    old_logprobs: torch.Tensor | None = None  # before the update; None: the policy has not moved, see train.loss_of
     ref_logprobs: torch.Tensor | None = None  # of the frozen reference
     learnt: torch.Tensor | None = None  # bool: which sampled tokens the loss counts
 
@@ -61,7 +61,7 @@ class Rollout:
         return tokenizer.batch_decode(sampled, skip_special_tokens=True)
 
     def micro_batches(self, max_tokens, rows=None):
-        """Yields (rows [b], their Rollout without states): all B or `rows`, `max_tokens` with padding at a time."""
+        """All B, or `rows`, in parts of `max_tokens` padded tokens: yields (rows [b], their Rollout without states)."""
         return micro_batches(self, max_tokens, rows)
 
 
@@ -93,8 +93,8 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
     cache = new_cache(policy.lm)
     logits, state = policy(ids, attention, cache=cache)  # [N, V], [N, D]
 
-    # Repeat what was read for each of its samples. `live` holds the responses that have not ended: their numbers
-    # `rows` [b], and the logits and states for their next token. When number 1 of three ends, rows are 0 2.
+    # Repeat what was read for each of its samples. `live` holds the responses that go on: their numbers `rows` [b], and
+    # the logits and states for their next token. Of responses 0, 1, 2, rows are 0, 2 once response 1 has ended.
     live = LiveRows(policy, cache, logits, state, samples)
     r = Rollout(**empty_rows(ids, attention, samples, max_new_tokens, state if keep_states else None))
 

@@ -10,8 +10,8 @@ steps before. The paper calls a high ER exploration and a high ERV exploitation.
     A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2 (arXiv:2509.23808)
 
 Why ERA sets them. Where ERA is above its mean, beta is above 1/2 and ER counts more: the paper wants exploration before
-the model grows overconfident. Where it is below, ERV counts more. A longer response has higher ER and ERV, but need not
-have a higher ERA, so length alone does not move beta.
+the model grows overconfident. Where it is below, ERV counts more. A longer response usually has a higher ER and ERV. It
+need not have a higher ERA, so length alone need not move beta.
 
 Why the bonus is bounded. It is smaller than |A|, so A' keeps the sign of A: a response below its group's mean is
 punished less, and never praised. Where A = 0, because the rewards of a group are equal, there is no bonus. Nor is there

@@ -14,8 +14,9 @@ One training step (`train_step`), for the B = prompts x group responses of a bat
     python train.py --model Qwen/Qwen2.5-0.5B --data gsm8k  a real model, with the paper's options
     torchrun --nproc_per_node 8 train.py …                  the same on 8 GPUs
 
-A mini-batch is the responses of one optimizer update: half of the step's, by default. A micro-batch is as many of them
-as the memory holds at a time. The default run has 32 prompts x 8 responses, and neither KL nor entropy in its loss.
+A mini-batch is the responses of one optimizer update: half of the step's, by default. A micro-batch is a part of it, of
+at most --micro_tokens tokens, which is what the memory must hold. The default run has 32 prompts x 8 responses, and
+neither KL nor entropy in its loss.
 
 How it differs from a framework's trainer. A step's prompts are a function of (seed, step), and a response's random
 numbers one of (seed, step, prompt, sample). So a resumed run repeats what was lost, and several processes do together,
@@ -141,12 +142,13 @@ def update(s, rollout):
 
     updates = []
     for rows in gradients.rows_of_updates(rollout, c.mini_batches):
-        # The weights of tokens divide by counts over the whole mini-batch, on all processes.
+        # The loss of the update is the sum of loss_of over micro-batches and processes, because the weights of tokens
+        # divide by counts over the whole mini-batch, on all processes.
         tokens = rollout.learnt[rows].sum()
         tokens = s.world.sum(tokens).clamp(min=1)
         responses = len(rows) * s.world.size
 
-        # So the gradients of its micro-batches add up to its own.
+        # backward() adds up its gradient, one micro-batch at a time.
         totals = {}
         parts = [part for _, part in rollout.micro_batches(c.micro_tokens, rows)]
         for part in s.world.equally_often(parts):

@@ -520,6 +520,11 @@ def training_prompts(config, tokenizer, room: float, say) -> list[tuple[Problem,
     Raises ValueError where nothing fits, and what load_training raises.
     """
     limit = min(config.max_prompt_tokens, room - config.max_new_tokens)
+    if limit < 1:
+        raise ValueError(
+            f"--max_new_tokens {config.max_new_tokens} leaves no room for any prompt: the model has {room} positions; "
+            "give fewer tokens"
+        )
     characters = config.max_prompt_characters
     fitting, left_out = [], 0
     for problem in load_training(config.data, config.seed, own_fields(config)):

@@ -23,6 +23,7 @@ import toy
 from engine import stats
 from engine.checkpoints import checkpoints
 from engine.data import problems_hash
+from rank import METRICS
 
 
 # Which model
@@ -53,6 +54,7 @@ def decisions(config, path, weights, stops, dtype, sets, protocols):
     protocol = asdict(next(iter(protocols.values())))  # they differ in n only
     protocol["n"] = {name: own.n for name, own in protocols.items()}
     protocol["rank_layer"] = config.rank_layer
+    protocol["metrics"] = list(METRICS)  # what every record has
     protocol["stops"] = stops
     sizes = {name: len(problems) for name, problems in sets.items()}
     hashes = {name: problems_hash(problems) for name, problems in sets.items()}

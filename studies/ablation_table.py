@@ -9,6 +9,7 @@ seeds has the 95% interval
 of the results that are kept was measured with a mode of shaping.py that is gone: it is shown, and cannot be run.
 """
 
+import itertools
 import json
 import math
 import statistics
@@ -151,7 +152,7 @@ def draw(settings, out):
         len(settings), 4, figsize=(8, 2.6 * len(settings) + 0.4), squeeze=False, layout="constrained",
         width_ratios=(2, 1, 1, 1),
     )  # fmt: skip
-    styles = dict(zip(ARMS, STYLES))
+    styles = dict(zip(ARMS, itertools.cycle(STYLES)))
     lowest = list(settings)[-1]  # the row that has the labels of the x axes
     for row, (setting, kept) in zip(grid, settings.items()):
         runs = by_arm(kept)

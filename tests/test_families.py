@@ -39,6 +39,7 @@ FAMILIES = {
     "Mistral": dict(sliding_window=WINDOW),
     "Gemma2": dict(sliding_window=WINDOW, layer_types=KINDS, final_logit_softcapping=3.0, query_pre_attn_scalar=16),
     "Gemma3": dict(sliding_window=WINDOW, layer_types=KINDS, query_pre_attn_scalar=16),
+    "GPTNeo": dict(attention_types=[[["global"], 3]]),  # learnt positions: a shift of all of them shows
     "Granite": dict(logits_scaling=3.0, embedding_multiplier=2.0, residual_multiplier=0.7),
     "Cohere": dict(logit_scale=0.5),
     "Cohere2": dict(logit_scale=0.5, sliding_window=WINDOW, layer_types=KINDS),
@@ -166,7 +167,8 @@ def test_log_probs_in_pieces_have_the_values_and_gradients_of_one(policy, tokeni
 
 
 def test_its_blocks_are_found(policy):
-    assert blocks(policy) == list(policy.lm.base_model.layers)
+    model = policy.lm.base_model
+    assert blocks(policy) == list(model.h if hasattr(model, "h") else model.layers)
 
 
 def test_plain_from_pretrained_loads_its_checkpoint(policy, tokenizer, tmp_path):

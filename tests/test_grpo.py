@@ -167,7 +167,7 @@ def test_a_response_without_tokens_weighs_nothing_in_any_normalisation():
     for normalise in NORMALISATIONS:
         weights = token_weights(mask, normalise, tokens=2, responses=2, max_new_tokens=2)
         assert weights[0].tolist() == [0.0, 0.0] and (weights[1] > 0).all()
-    with pytest.raises(ValueError, match="choose one of token, sequence, constant"):
+    with pytest.raises(ValueError, match=f"choose one of {', '.join(NORMALISATIONS)}"):
         token_weights(mask, "tokens", 2, 2, 2)
 
 
