@@ -3,8 +3,8 @@
 The idea. Sample G responses to one prompt and check each. A response that is better than its group's mean becomes
 likelier, a worse one less likely. No value network is needed.
 
-Response i has reward R_i and advantage A_i. Its token t has log-prob l_it now, l_it^old before the update, and l_it^ref
-under a frozen reference. H_it is the entropy of the token's distribution.
+Response i has reward R_i and advantage A_i. Its token t has log-prob l_it now, l_it^old before the step's first update,
+and l_it^ref under a frozen reference. H_it is the entropy of the token's distribution.
 
     A_i  = (R_i - mean_group R) / (std_group R + 1e-6)                  Shao et al., arXiv:2402.03300
     r_it = exp(l_it - l_it^old)                                         how much likelier the token has become
@@ -84,7 +84,7 @@ def token_weights(mask, normalise, tokens, responses, max_new_tokens):
 
 
 def k3(log_ratio):
-    """K of log_ratio = l^other - l, of any shape; over tokens that the policy of l draws, it estimates the KL."""
+    """K of log_ratio = l^other - l, of any shape: KL(l || other) in the mean over tokens that the policy of l draws."""
     return log_ratio.exp() - log_ratio - 1
 
 
@@ -93,8 +93,8 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     """One micro-batch's share of the loss, and a dict of sums that add up over micro-batches.
 
     logp, old_logp, ref_logp, entropy, weights [B, T] floating; advantages [B] or [B, T], else ValueError. A token of
-    weight 0 is ignored. The sums, weighted like the loss: clip_fraction; kl between now and before the update, and
-    kl_reference, both to second order, because the tokens were drawn before the update.
+    weight 0 is ignored. The sums, weighted like the loss: clip_fraction; kl, of now to old; kl_reference, of now to the
+    reference. Both are KL to second order only, because the tokens were drawn from the old policy.
     """
     if advantages.dim() not in (1, 2) or len(advantages) != len(logp):
         raise ValueError(f"advantages {list(advantages.shape)}: want [B] or [B, T] for log-probs {list(logp.shape)}")
@@ -103,7 +103,7 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
         A = A[:, None]  # [B, 1]: the same for every token of a response
     counted = weights > 0  # [B, T]
 
-    # How much likelier has each token become since before the update?
+    # How much likelier has each token become since it was sampled?
     log_ratio = torch.where(counted, logp - old_logp, 0.0)
     ratio = log_ratio.exp()
 
@@ -116,7 +116,7 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     too_high = (ratio > 1 + clip_high) & (A > 0)
     too_low = (ratio < 1 - clip_low) & (A < 0)
     stats = {"clip_fraction": (weights * (too_high | too_low)).sum()}
-    stats["kl"] = (weights * k3(-log_ratio)).sum()  # the other policy is the one before the update
+    stats["kl"] = (weights * k3(-log_ratio)).sum()  # the other policy is the old one
 
     # Two optional terms: stay near the reference; stay uncertain.
     if kl_coef:

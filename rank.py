@@ -18,6 +18,7 @@ section 3). s is the stride.
     ERV     = mean(delta_j)                  j = 2..K       2.5
     ERA     = mean(delta_j - delta_{j-1})    j = 3..K       1
 
+K = floor((T - 1) / s). ERA telescopes to (delta_K - delta_2) / (K - 2), so the first and the last change decide it.
 A prefix has j s + 1 states and not j s, because centring takes one rank away: j s + 1 centred states can have rank j s.
 delta_j compares m_j with the mean of *all* earlier ranks. A derivative would compare it with m_{j-1}; the mean is the
 paper's choice.

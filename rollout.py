@@ -9,10 +9,10 @@ and states while it samples.
 So, up to rounding, a response is decided by its seed and not by the other rows of the batch.
 
 How it differs from `model.generate`. Each prompt is read once for all its samples. Responses that have ended leave the
-batch, many at a time.
+batch, once they are an eighth of it.
 
-The model is asked in two ways. policy(ids, attention, cache=..) gives the logits of the next token, and the state that
-they were made from. policy(ids, attention, targets) gives log-probs, entropies and states of whole responses.
+The model is asked in two ways. policy(ids, attention, cache=..) gives the logits of the next token and the state
+at the position before it. policy(ids, attention, targets) gives log-probs, entropies and states of whole responses.
 
 Symbols: N prompts, B = N x samples responses, b some of them, P longest prompt, T longest response, D hidden width, V
 vocabulary.
@@ -110,7 +110,8 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
         if ended.all() or t + 1 == max_new_tokens:
             return shortened(r, t + 1)
 
-        # The model reads token t of the others, which gives live.logits and live.state for token t + 1.
+        # The model reads token t of the others, which gives live.logits and live.state for token t + 1. It may go on to
+        # compute those that were dropped, until the cache is copied without them.
         live.drop(ended)
         live.read(r, t)
 
@@ -153,7 +154,7 @@ class Policy(nn.Module):
             return self.scores(ids, attention, targets, **options)
 
     def next_token(self, ids, attention, cache=None):
-        """(logits [b, V] of the token after ids, the state [b, D] that they were made from).
+        """(logits [b, V] of the token after ids, the state [b, D] of the measured layer at the last of ids).
 
         ids [b, L] int64; attention [b, cached + L] int64, 0 on padding.
         """

@@ -1,7 +1,7 @@
 """Dual-channel shaping: the rank metrics of a response become a small, bounded addition to its advantage.
 
-The idea. A response is reinforced more if its ER and ERV, weighed against each other, are above what was usual in the
-steps before. The paper calls a high ER exploration and a high ERV exploitation. ERA sets the weights.
+The idea. A response gets a bonus if the weighted sum of its ER and ERV is above what was usual in the steps before. The
+paper calls a high ER exploration and a high ERV exploitation. ERA sets the weights.
 
     mu_k                                                      running mean of metric x_k in {ER, ERV, ERA} over steps
     d_k  = clamp( (x_k - mu_k) / (|mu_k| + eps), -5, 5 )      relative deviation, eps = 1e-8
@@ -9,9 +9,9 @@ steps before. The paper calls a high ER exploration and a high ERV exploitation.
     Phi  = beta tanh(d_ER) + (1 - beta) tanh(d_ERV)           dual channel: exploration, exploitation
     A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2 (arXiv:2509.23808)
 
-Why ERA sets them. Where ERA is above its mean, beta is above 1/2 and ER counts more: the paper wants exploration before
-the model grows overconfident. Where it is below, ERV counts more. A longer response usually has a higher ER and ERV. It
-need not have a higher ERA, so length alone need not move beta.
+Why ERA sets them. A high ERA says that the rank grows ever faster. Where it is above its mean, beta is above 1/2 and ER
+counts more: the paper wants exploration before the model grows overconfident. Where it is below, ERV counts more. A
+longer response usually has a higher ER and ERV; it need not have a higher ERA.
 
 Why the bonus is bounded. It is smaller than |A|, so A' keeps the sign of A: a response below its group's mean is
 punished less, and never praised. Where A = 0, because the rewards of a group are equal, there is no bonus. Nor is there
@@ -19,12 +19,13 @@ one in the first step, which has no mu. README, section 5, works an example thro
 
 How it differs from the paper's release: there the bonus is switched off (docs/release.md).
 
-The controls are modes that each change one thing, to see what does the work. A first reader can skip them.
+The modes. A first reader can skip the controls, each of which changes one thing to see what does the work.
 
+    verl      the method above
     none      A' = A: plain GRPO
     er, erv   beta held at 1, at 0: one channel alone
     equal     beta held at 1/2: no controller
-    shuffled  as verl; the caller gives each response the metrics of one drawn at random
+    shuffled  as verl, with the metrics dealt out at random among the responses by the caller
     entropy   Phi_t = a H_t, the entropy at token t and a = 0.4 (Cheng et al., arXiv:2506.14758)
 """
 
@@ -44,7 +45,7 @@ def deviation(x, mu):
     tensor([ 0.2000, -0.1000,  0.0000], dtype=torch.float64)
     """
     relative = (x.double() - mu) / (abs(mu) + EPS)
-    # The clamp is the paper's. A mu close to 0 makes d huge; it decides little, since tanh(5) is 0.9999 already.
+    # The clamp is the paper's. A mu close to 0 makes d huge. Clamping it decides little, since tanh(5) is 0.9999.
     clamped = relative.clamp(-5, 5)
     return clamped.nan_to_num(nan=0.0)
 

@@ -18,8 +18,8 @@ A mini-batch is the responses of one optimizer update: half of the step's, by de
 at most --micro_tokens tokens, which is what the memory must hold. The default run has 32 prompts x 8 responses, and
 neither KL nor entropy in its loss.
 
-How it differs from a framework's trainer. A step's prompts are a function of (seed, step), and a response's random
-numbers one of (seed, step, prompt, sample). So a resumed run repeats what was lost, and several processes do together,
+How it differs from a framework's trainer. Seed and step decide the prompts; seed, step, prompt and sample decide the
+random numbers of a response. So a resumed run repeats what was lost, and several processes do together,
 up to rounding, what one does alone. Left out: LoRA, several turns, dynamic sampling.
 
 In the code c is the configuration (engine/config.py) and s the state of the run (engine/state.py). Calls on `s.world`
@@ -53,7 +53,7 @@ def train_step(s):
     rollout = sample(s, numbers, prompts)  # B responses of at most T tokens
     clock.lap("rollout")
 
-    # 2. Verify the answers. If a core is idle, it measures the hidden states meanwhile.
+    # 2. Verify the answers. On a CPU with one thread, another core measures the hidden states meanwhile.
     measured = parallel.in_background(s.world.device, measure_states, rollout, c)
     answered = [problem for problem in problems for _ in range(c.group)]  # one for each response
     graded = grade(s.reward, answered, rollout, s.tokenizer, c.max_new_tokens, c.overlong_buffer)
@@ -120,9 +120,9 @@ def other_logprobs(s, rollout):
     c = s.config
     old = reference = None
     with parallel.unsharded(s.policy, s.reference):
-        # The sampler has log-probs, too, but rounds differently: a policy that has not moved would have ratios that
-        # are not 1. With a single mini-batch the policy has not moved when loss_of compares it, and loss_of takes its
-        # own log-probs as the old ones.
+        # The sampler has log-probs, too. It rounds differently, so that the ratios of a policy that has not moved
+        # would not be 1. With a single mini-batch the policy has not moved when loss_of compares it; loss_of then
+        # takes its own log-probs as the old ones.
         if c.mini_batches > 1:
             old = score_logprobs(s.policy, rollout, c.temperature, c.micro_tokens)
         if s.reference:
@@ -155,7 +155,7 @@ def update(s, rollout):
             weights = token_weights(part.learnt, c.normalise, tokens, responses, c.max_new_tokens)  # [b, T]
             loss, stats = loss_of(s, part, weights)
             totals = gradients.added(totals, stats)
-            loss = loss * s.world.size  # FSDP averages gradients over processes; this makes the mean a sum
+            loss = loss * s.world.size  # 1 on one process. FSDP averages over processes; this makes it a sum
             loss.backward()
 
         # One step of the optimizer.

@@ -267,8 +267,8 @@ def complete_eval(config):
 
 def check_together(config):
     """ValueError where options that training and evaluation share do not go together, or cannot be read."""
-    if config.window is not None and config.window < 2 * config.stride:
-        raise ValueError(f"--window {config.window} must hold two strides of {config.stride} tokens")
+    if config.window is not None and config.window <= 3 * config.stride:
+        raise ValueError(f"--window {config.window} must hold more than three strides of {config.stride}, for ERA")
     if (config.system or config.chat_options) and config.template not in (None, "chat"):
         raise ValueError(f"--system and --chat_options are for --template chat, not {config.template}")
     chat_options(config.chat_options)

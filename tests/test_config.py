@@ -77,7 +77,7 @@ def test_a_word_that_cannot_be_read_ends_the_program_with_the_choices(words, cap
 @pytest.mark.parametrize("options, message", [
     (dict(temperature=0.0), "greedy responses of a group"),
     (dict(prompts=6, mini_batches=4), "--prompts 6 does not divide by --mini_batches 4 x 1 processes = 4"),
-    (dict(window=7), "--window 7 must hold two strides of 4"),
+    (dict(window=12), "--window 12 must hold more than three strides of 4"),
     (dict(normalise="tokens"), "choose one of token, sequence, constant"),
 ])  # fmt: skip
 def test_options_that_do_not_go_together_are_refused(options, message):

@@ -287,7 +287,7 @@ def test_a_folder_that_holds_a_run_is_refused_and_resume_cannot_change_the_run(t
 @pytest.mark.parametrize("options, message", [
     (["--group", "1"], "another of its group"),
     (["--kappa", "1"], "kappa"),
-    (["--window", "4"], "two strides"),
+    (["--window", "4"], "three strides"),
     (["--mini_batches", "9", "--prompts", "8"], "mini_batches"),
     (["--temperature", "0"], "temperature"),
     (["--model", "no/such/folder", "--data", "toy"], "no/such/folder"),
