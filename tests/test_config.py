@@ -4,8 +4,10 @@ import math
 from dataclasses import fields
 
 import pytest
+import torch
 
 from engine.config import EvalConfig, TrainConfig, check, complete_eval, complete_train, may_change, parse, parse_eval
+from rank import rank_metrics
 
 BOUNDED = [
     (kind, option.name, option.metadata)
@@ -85,8 +87,11 @@ def test_options_that_do_not_go_together_are_refused(options, message):
         complete_train(TrainConfig(**options))
 
 
-def test_a_window_of_two_strides_is_enough():
-    assert complete_train(TrainConfig(window=8)).window == 8
+def test_a_window_with_one_state_more_than_three_strides_is_enough_and_gives_every_metric():
+    assert complete_train(TrainConfig(window=13)).window == 13  # stride 4: prefixes of 5, 9 and 13 states
+    z = torch.randn(1, 20, 8, generator=torch.Generator().manual_seed(0))
+    metrics = rank_metrics(z, torch.ones(1, 20, dtype=torch.bool), stride=4, window=13)
+    assert all(value.isfinite().all() for value in metrics.values())
 
 
 @pytest.mark.parametrize("options, message", [

@@ -239,8 +239,8 @@ def test_prompts_that_are_too_long_are_left_out_and_counted(state, capsys):
     assert s.problems and all(len(ids) <= 16 for _, ids in s.problems)
     with pytest.raises(ValueError, match="no prompt fits"):
         state("--max_prompt_tokens", "3")
-    with pytest.raises(ValueError, match="no prompt fits"):
-        state("--max_new_tokens", "512")  # all of the model's positions
+    with pytest.raises(ValueError, match="--max_new_tokens 512 leaves no room for any prompt: the model has 512"):
+        state("--max_new_tokens", "512")
 
 
 def test_prompts_with_too_many_characters_are_left_out_and_counted(state, capsys):
