@@ -116,11 +116,11 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     too_high = (ratio > 1 + clip_high) & (A > 0)
     too_low = (ratio < 1 - clip_low) & (A < 0)
     stats = {"clip_fraction": (weights * (too_high | too_low)).sum()}
-    stats["kl"] = (weights * k3(-log_ratio)).sum()  # the other policy is the old one
+    stats["kl"] = (weights * k3(-log_ratio)).sum()  # k3 wants old - now
 
     # Two optional terms: stay near the reference; stay uncertain.
     if kl_coef:
-        ref_log_ratio = torch.where(counted, ref_logp - logp, 0.0)  # the other policy is the reference
+        ref_log_ratio = torch.where(counted, ref_logp - logp, 0.0)  # reference - now
         K = (weights * k3(ref_log_ratio)).sum()
         loss = loss + kl_coef * K
         stats["kl_reference"] = K

@@ -108,7 +108,7 @@ class Measured:
     prefixes: torch.Tensor  # [B, K] float64: m_j, NaN beyond the last
 
 
-# A metric is a function of Measured -> [B] float64. A new one is a line here, such as
+# A metric is a function of Measured -> [B] float64. A line here logs a new one (to use it, see Phi in shaping.py):
 #     "size": lambda batch: mean_states(batch.hidden, batch.mask).norm(dim=1),
 METRICS = {
     "er": lambda batch: batch.whole,

@@ -43,7 +43,7 @@ class Rollout:
     states: torch.Tensor | None = None  # [B, T, D]: what predicted each token
     # What a training step adds, [B, T] each.
     advantages: torch.Tensor | None = None
-    old_logprobs: torch.Tensor | None = None  # before the update; None: the policy has not moved, see train.loss_of
+    old_logprobs: torch.Tensor | None = None  # before the first update; None with one mini-batch
     ref_logprobs: torch.Tensor | None = None  # of the frozen reference
     learnt: torch.Tensor | None = None  # bool: which sampled tokens the loss counts
 
@@ -94,7 +94,7 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
     logits, state = policy(ids, attention, cache=cache)  # [N, V], [N, D]
 
     # Repeat what was read for each of its samples. `live` holds the responses that go on: their numbers `rows` [b], and
-    # the logits and states for their next token. Of responses 0, 1, 2, rows are 0, 2 once response 1 has ended.
+    # the logits and states for their next token. With B = 3, rows are 0 1 2, and 0 2 after response 1 has ended.
     live = LiveRows(policy, cache, logits, state, samples)
     r = Rollout(**empty_rows(ids, attention, samples, max_new_tokens, state if keep_states else None))
 
@@ -110,8 +110,8 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
         if ended.all() or t + 1 == max_new_tokens:
             return shortened(r, t + 1)
 
-        # The model reads token t of the others, which gives live.logits and live.state for token t + 1. It may go on to
-        # compute those that were dropped, until the cache is copied without them.
+        # `drop` takes them off live.rows. `read` has the model read token t of those left, and sets live.logits and
+        # live.state for token t + 1. (LiveRows also sees to the cache.)
         live.drop(ended)
         live.read(r, t)
 

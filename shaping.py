@@ -1,7 +1,7 @@
 """Dual-channel shaping: the rank metrics of a response become a small, bounded addition to its advantage.
 
-The idea. A response gets a bonus if the weighted sum of its ER and ERV is above what was usual in the steps before. The
-paper calls a high ER exploration and a high ERV exploitation. ERA sets the weights.
+The idea. A response gets a bonus if its ER and its ERV, taken together, are above what was usual in the steps before.
+The paper calls a high ER exploration and a high ERV exploitation. ERA sets their weights.
 
     mu_k                                                      running mean of metric x_k in {ER, ERV, ERA} over steps
     d_k  = clamp( (x_k - mu_k) / (|mu_k| + eps), -5, 5 )      relative deviation, eps = 1e-8
@@ -9,9 +9,9 @@ paper calls a high ER exploration and a high ERV exploitation. ERA sets the weig
     Phi  = beta tanh(d_ER) + (1 - beta) tanh(d_ERV)           dual channel: exploration, exploitation
     A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2 (arXiv:2509.23808)
 
-Why ERA sets them. A high ERA says that the rank grows ever faster. Where it is above its mean, beta is above 1/2 and ER
-counts more: the paper wants exploration before the model grows overconfident. Where it is below, ERV counts more. A
-longer response usually has a higher ER and ERV; it need not have a higher ERA.
+Why ERA sets them. A high ERA says that the rank grows ever faster. Where ERA is above its mean, beta is above 1/2 and
+ER counts more: the paper wants exploration before the model grows overconfident. Where ERA is below, ERV counts more.
+And a long response usually has a high ER and ERV, but need not have a high ERA: beta is not only a word for length.
 
 Why the bonus is bounded. It is smaller than |A|, so A' keeps the sign of A: a response below its group's mean is
 punished less, and never praised. Where A = 0, because the rewards of a group are equal, there is no bonus. Nor is there
@@ -45,7 +45,7 @@ def deviation(x, mu):
     tensor([ 0.2000, -0.1000,  0.0000], dtype=torch.float64)
     """
     relative = (x.double() - mu) / (abs(mu) + EPS)
-    # The clamp is the paper's. A mu close to 0 makes d huge. Clamping it decides little, since tanh(5) is 0.9999.
+    # The clamp is the paper's. A mu close to 0 makes d huge. Clamping it decides little: tanh(5) = 0.9999.
     clamped = relative.clamp(-5, 5)
     return clamped.nan_to_num(nan=0.0)
 

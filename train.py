@@ -22,8 +22,8 @@ How it differs from a framework's trainer. Seed and step decide the prompts; see
 random numbers of a response. So a resumed run repeats what was lost, and several processes do together,
 up to rounding, what one does alone. Left out: LoRA, several turns, dynamic sampling.
 
-In the code c is the configuration (engine/config.py) and s the state of the run (engine/state.py). Calls on `s.world`
-ask the other processes, where there are any.
+In the code c is the configuration (engine/config.py) and s the state of the run (engine/state.py). s.world knows about
+other processes; a first reader can take there to be none, and s.world.size to be 1.
 """
 
 from engine import gradients, parallel, runs
@@ -42,9 +42,9 @@ from shaping import shape_advantages, update_baseline
 
 
 def train_step(s):
-    """One step of VERL; returns its line of metrics.jsonl, the same on all processes.
+    """One step of VERL; returns its line of metrics.jsonl.
 
-    s: engine.state.State. A step changes its policy, optimizer, step and baseline (the running means).
+    s: engine.state.State. A step changes its policy, optimizer, step, baseline (the running means) and samples.
     """
     c, clock = s.config, runs.Clock()
 
@@ -54,7 +54,7 @@ def train_step(s):
     clock.lap("rollout")
 
     # 2. Verify the answers. On a CPU with one thread, another core measures the hidden states meanwhile.
-    measured = parallel.in_background(s.world.device, measure_states, rollout, c)
+    pending = parallel.in_background(s.world.device, measure_states, rollout, c)
     answered = [problem for problem in problems for _ in range(c.group)]  # one for each response
     graded = grade(s.reward, answered, rollout, s.tokenizer, c.max_new_tokens, c.overlong_buffer)
     clock.lap("verify")
@@ -65,10 +65,8 @@ def train_step(s):
 
     # 3. Shape the advantages.
     A = group_advantages(graded.rewards, c.group, c.scale_std)  # [B]
-    metrics, for_log = measured.result()  # {name: [B]}
-    signal = metrics
-    if c.shaping == "shuffled":  # a control: metrics dealt out at random
-        signal = s.world.of_other_responses(metrics, numbers, c.group, sample_seed(c.seed, s.step, "order"))
+    metrics, for_log = pending.result()  # {name: [B]}
+    signal = metrics if c.shaping != "shuffled" else dealt_out(s, metrics, numbers)
     shaped, bonus = shape_advantages(
         A, signal, s.baseline, c.kappa, c.gain, c.shaping, mask=rollout.mask, entropy=rollout.entropy
     )
@@ -142,20 +140,18 @@ def update(s, rollout):
 
     updates = []
     for rows in gradients.rows_of_updates(rollout, c.mini_batches):
-        # The loss of the update is the sum of loss_of over micro-batches and processes, because the weights of tokens
-        # divide by counts over the whole mini-batch, on all processes.
+        # The weights of tokens divide by counts over the whole mini-batch. So the loss of the update is the sum of
+        # loss_of over its micro-batches, and backward() adds up its gradient.
         tokens = rollout.learnt[rows].sum()
         tokens = s.world.sum(tokens).clamp(min=1)
         responses = len(rows) * s.world.size
-
-        # backward() adds up its gradient, one micro-batch at a time.
         totals = {}
         parts = [part for _, part in rollout.micro_batches(c.micro_tokens, rows)]
         for part in s.world.equally_often(parts):
             weights = token_weights(part.learnt, c.normalise, tokens, responses, c.max_new_tokens)  # [b, T]
             loss, stats = loss_of(s, part, weights)
             totals = gradients.added(totals, stats)
-            loss = loss * s.world.size  # 1 on one process. FSDP averages over processes; this makes it a sum
+            loss = loss * s.world.size  # FSDP averages gradients over processes; this makes the average a sum
             loss.backward()
 
         # One step of the optimizer.
@@ -201,7 +197,12 @@ def train(s, run):
     run.say_results(s.step)
 
 
-# A first reader can skip the rest: evaluation, and the command line.
+# A first reader can skip the rest: a control, evaluation, and the command line.
+
+
+def dealt_out(s, metrics, numbers):
+    """The control `shuffled`: the metrics of the step's responses, dealt out among them at random."""
+    return s.world.of_other_responses(metrics, numbers, s.config.group, sample_seed(s.config.seed, s.step, "order"))
 
 
 def measure(s, run, samples):
