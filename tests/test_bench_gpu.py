@@ -1,9 +1,9 @@
 """bench/gpu.py at tiny sizes on the CPU: every part reports, what fails is a row, and the reckoning adds up."""
 
+import contextlib
+import io
 import json
-import os
-import subprocess
-import sys
+import signal
 
 import pytest
 import torch
@@ -15,12 +15,27 @@ from bench.gpu_reckoning import FULL, SMALL, likely_lengths, reckon, stop_share
 
 @pytest.fixture(scope="module")
 def dry_run(tmp_path_factory):
-    """(lines printed, what the JSON file holds) of a dry run in which the spectra's window is too small to be taken."""
-    out = tmp_path_factory.mktemp("gpu") / "gpu.json"
-    command = [sys.executable, ROOT / "bench" / "gpu.py", "--small", "--spectra_window", "9", "--out", out]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, check=True)
-    return done.stdout.splitlines(), json.loads(out.read_text())
+    """(lines printed, what the JSON file holds) of a dry run in which the spectra's window is too small to be taken.
+
+    Only two parts run in processes of their own, which take seconds to start: the first, and the one with threads.
+    """
+    folder = tmp_path_factory.mktemp("gpu")
+    out, printed = folder / "gpu.json", io.StringIO()
+    options = ["--small", "--spectra_window", "9", "--out", str(out)]
+    run_part = gpu.run_part
+
+    def part(name, argv, seconds):
+        if name in ("device", "sampler"):
+            return run_part(name, argv, seconds)
+        gpu.child(name, folder / name, gpu.parse(argv)[1])
+        return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        patch.setattr(gpu, "run_part", part)
+        patch.setattr(signal, "signal", lambda *args: None)
+        gpu.main(options)
+    return printed.getvalue().splitlines(), json.loads(out.read_text())
 
 
 def read(tmp_path):
