@@ -9,7 +9,8 @@ Two limits, of a model with N weights of w bytes, for b rows:
     update     forward and backward over n tokens:        seconds >= 6 N n / speed
 
 bandwidth and speed are measured here: of a copy, and of a product of matrices of the model's own width. `of limit` is
-the larger of the bounds over what was taken. Each number is the median of --repeats, after one run that is not counted;
+the larger of the bounds over what was taken; N counts the embedding, which prompts do not meet in the update, so that
+it can exceed 1 there. Each number is the median of --repeats, after one run that is not counted;
 the variants of a table are measured in turn. float32 is the default of train.py on a CPU; bfloat16 is --bfloat16, which
 rounds what is multiplied and keeps weights in float32; small pieces are --micro_tokens 1024, large ones its default.
 """
