@@ -7,7 +7,7 @@
 
     1 sample   n responses to each problem, batch by batch        `evaluate`, `sample_batch`
     2 grade    answer, verdict and rank metrics of each response  `sample_batch`
-    3 report   pass@k, majority vote and their intervals          engine/stats.py, `table`
+    3 report   pass@k, majority vote and their intervals          engine/stats.py, `report`
 
 How it differs from the field's scripts. The prompt, the sampler and the verifier are the ones that training uses. Each
 number comes with a 95% interval over problems, and what decides it is in results.json. A problem whose prompt does not

@@ -9,13 +9,13 @@ The paper calls a high ER exploration and a high ERV exploitation. ERA sets thei
     Phi  = beta tanh(d_ER) + (1 - beta) tanh(d_ERV)           dual channel: exploration, exploitation
     A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2 (arXiv:2509.23808)
 
-Why ERA sets them. A high ERA says that the rank grows ever faster. Where ERA is above its mean, beta is above 1/2 and
-ER counts more: the paper wants exploration before the model grows overconfident. Where ERA is below, ERV counts more.
-And a long response usually has a high ER and ERV, but need not have a high ERA: beta is not only a word for length.
+Why ERA sets them. Where ERA is above its mean, beta is above 1/2 and ER counts more: the paper wants exploration before
+the model grows overconfident. Where ERA is below, ERV counts more. The paper's argument: where rank grows steadily, ER
+and ERV grow with the length of a response, and ERA does not (README, section 5).
 
 Why the bonus is bounded. It is smaller than |A|, so A' keeps the sign of A: a response below its group's mean is
 punished less, and never praised. Where A = 0, because the rewards of a group are equal, there is no bonus. Nor is there
-one in the first step, which has no mu. README, section 5, works an example through.
+one in the first step, which has no mu (but with `entropy`). README, section 6, works an example through.
 
 How it differs from the paper's release: there the bonus is switched off (docs/release.md).
 

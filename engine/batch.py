@@ -1,6 +1,6 @@
 """Batches: seeds of their rows, padding, and cutting them so that they fit the memory.
 
-Nothing here changes a result. A row's seed depends on what the row is and not on where it stands; a batch that is cut
+Nothing here changes a result but for rounding. A row's seed depends on what the row is and not on where it stands; a batch that is cut
 into micro-batches, or whose LM head is applied in pieces, gives the same numbers with less memory at a time.
 """
 

@@ -8,7 +8,7 @@
 
 How it differs from the field's scripts. A batch counts as finished once it is on the disk, so that an evaluation that
 was interrupted ends with the same samples. Questions, golds and weights are known by their hash: who resumes must have
-the same, and two evaluations are compared only if nothing but the model differs.
+the same, and two evaluations are compared only if they asked the same questions by the same protocol.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Processes and shards: what a run needs to know of the machines that it runs on.
 
 How it differs from the textbook. (1) The calls read the same on one process, where most of them do nothing, and on
-sixteen: no algorithm asks for its rank. (2) Weights are split over the processes (FSDP2: each holds 1 / size of
+sixteen: train.py asks for no rank. (2) Weights are split over the processes (FSDP2: each holds 1 / size of
 weights, gradient and AdamW state in float32, and gathers a block in bfloat16 as it needs it), but `unsharded` gathers
 all of them for sampling, where processes must be free to finish at different times. (3) Which prompts a step has, and
 which of them a process takes, are functions of (seed, step, rank): they need no message and no memory, so a resumed

@@ -71,7 +71,7 @@ def prompt_text(tokenizer, question: str, template: str, system: str | None = No
     if template != "chat":
         return text
     if not tokenizer.chat_template:
-        raise ValueError("this tokenizer has no chat template; choose --template qwen-boxed, abel or plain")
+        raise ValueError("this tokenizer has no chat template; choose --template qwen-boxed, abel, chatml or plain")
     messages = [{"role": "user", "content": text}]
     if system:
         messages.insert(0, {"role": "system", "content": system})

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from engine.prompts import opened_thought
-from verifier import verify
+from verifier import extract_answer, verify
 
 
 # A response is asked about by its reward and by the log.
@@ -97,6 +97,7 @@ class Graded:
 
     problems: list  # whose answers they are, one for each response
     texts: list  # without special tokens
+    answers: list  # what the verifier took from each, None where it found none
     right: torch.Tensor  # [B] float32: 1 where the verifier finds it right
     rewards: torch.Tensor  # [B] float32
     parts: dict  # {name: [B]}: what the reward is the sum of, where it says so
@@ -107,6 +108,7 @@ def grade(function, problems, rollout, tokenizer, longest, buffer):
     texts = rollout.texts(tokenizer)
     opened = opened_thought(tokenizer, rollout)  # by the prompt
     said = [opened + text for text in texts]
+    answers = [extract_answer(text) for text in said]
     right = [is_right(text, problem.answer) for text, problem in zip(said, problems)]
     found = [reward_of(function, problem.question, text, problem) for text, problem in zip(said, problems)]
     device = rollout.mask.device
@@ -116,4 +118,4 @@ def grade(function, problems, rollout, tokenizer, longest, buffer):
     if buffer:
         parts["overlong"] = overlong_penalty(rollout.mask.sum(1), longest, buffer)
         rewards = rewards + parts["overlong"]
-    return Graded(problems, texts, torch.tensor(right, device=device).float(), rewards, parts)
+    return Graded(problems, texts, answers, torch.tensor(right, device=device).float(), rewards, parts)

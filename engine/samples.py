@@ -9,7 +9,6 @@ import math
 
 from engine.spectra import prefix_spectra
 from rank import METRICS
-from verifier import extract_answer
 
 
 def prefix_curves(states, mask, count, stride, window):
@@ -32,7 +31,7 @@ def few_samples(step, count, graded, metrics, curves, A, shaped, mask):
     for i in range(min(count, len(graded.texts))):
         problem, text = graded.problems[i], graded.texts[i]
         record = {"step": step, "source": problem.source, "id": problem.id, "question": problem.question}
-        record |= {"gold": problem.answer, "response": text, "answer": extract_answer(text)}
+        record |= {"gold": problem.answer, "response": text, "answer": graded.answers[i]}
         record |= {"correct": bool(graded.right[i]), "reward": graded.rewards[i].item()}
         record |= {name: known(values[i].item()) for name, values in metrics.items()}
         record["length"] = int(mask[i].sum())

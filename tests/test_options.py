@@ -44,7 +44,7 @@ def test_a_few_responses_of_each_step_are_kept_with_what_the_method_made_of_them
 
 
 def test_the_shaped_advantage_of_a_kept_response_is_the_mean_over_its_own_tokens():
-    graded = Graded([Problem("1+1=?", "2", "s", "s-0")], ["2"], torch.ones(1), torch.ones(1), {})
+    graded = Graded([Problem("1+1=?", "2", "s", "s-0")], ["2"], [None], torch.ones(1), torch.ones(1), {})
     shaped, mask = torch.tensor([[-0.6, -1.0, -1.0, -1.0]]), torch.tensor([[True, False, False, False]])
     (record,) = few_samples(1, 4, graded, {}, torch.zeros(1, 0), torch.tensor([-1.0]), shaped, mask)
     assert record["shaped_advantage"] == pytest.approx(-0.6) and record["advantage"] == -1

@@ -140,10 +140,11 @@ def test_an_answer_inside_a_thought_that_the_prompt_opened_is_none(policy):
 
     tokenizer = tokenizer_of_characters()
     problems = [Problem("2+2?", "4", "own", f"own-{i}") for i in range(2)]
-    for prompt, right in (("2+2?<think>", [0, 1]), ("2+2?", [1, 1])):
+    for prompt, right, answers in (("2+2?<think>", [0, 1], [None, "4"]), ("2+2?", [1, 1], ["4", "4"])):
         ids = torch.tensor([tokenizer.encode(prompt, add_special_tokens=False)] * 2)
         rollout = SimpleNamespace(ids=ids, prompt_width=ids.shape[1], texts=texts, mask=torch.ones(2, 1))
-        assert grade(REWARDS["correct"], problems, rollout, tokenizer, 9, 0).right.tolist() == right
+        graded = grade(REWARDS["correct"], problems, rollout, tokenizer, 9, 0)
+        assert graded.right.tolist() == right and graded.answers == answers
 
 
 # What ends a response
