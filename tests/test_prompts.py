@@ -104,7 +104,7 @@ def test_a_template_whose_markers_the_tokenizer_does_not_know_is_warned_of():
 
 
 def test_chat_without_a_chat_template_names_the_alternatives():
-    with pytest.raises(ValueError, match="no chat template.*qwen-boxed, abel or plain"):
+    with pytest.raises(ValueError, match="no chat template.*qwen-boxed, abel, chatml or plain"):
         render(tokenizer_of_characters(), QUESTION, "chat")
 
 
