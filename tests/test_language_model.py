@@ -14,21 +14,32 @@ import pytest
 import torch
 import transformers
 from conftest import ROOT
+from plain_number import plain_number
 
 from toy import BASE
+from verifier import verify
 
 
 def test_no_question_is_both_trained_on_and_tested_and_every_answer_is_that_of_its_sum(tmp_path):
     language_model.write_sums(tmp_path)
     files = {}
-    for name in ("train", "test"):
+    for name in ("train", "test", "shown-train", "shown-test"):
         rows = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
         for row in rows:
-            first, sign, second = row["question"].removeprefix("What is ").split("?")[0].split()
+            first, sign, second = row["question"].rpartition("What is ")[2].split("?")[0].split()
             assert int(row["answer"]) == (int(first) + int(second) if sign == "+" else int(first) - int(second)) >= 0
         files[name] = {row["question"] for row in rows}
     assert len(files["train"]) == 1247 and len(files["test"]) == 64  # as the study says
-    assert not files["train"] & files["test"]
+    assert not files["train"] & files["test"] and not files["shown-train"] & files["shown-test"]
+
+
+@pytest.mark.parametrize("response, paid", [
+    ("The answer is 28.", 1), (" The answer is 28.\nWhat is", 1), ("The answer is 36 - 8.", 0), ("The answer is 56/2.", 0),
+    ("The answer is 27.", 0), ("28", 0), ("", 0), ("The answer is -28.", 0),
+])  # fmt: skip
+def test_only_a_right_answer_in_digits_is_paid_where_copying_the_question_is_right_to_the_verifier(response, paid):
+    assert plain_number("What is 36 - 8?", response, "28", {}) == paid
+    assert verify("The answer is 36 - 8.", "28")
 
 
 def test_length_takes_the_place_of_er_and_nothing_else():
@@ -56,10 +67,7 @@ def test_the_bonus_is_counted_by_verdict_and_length():
 @pytest.mark.parametrize("arm", ["verl", "length"])
 def test_one_run_of_the_study(arm):
     setting = language_model.setting("sums", str(BASE))  # the toy's model does not know the letters: all rewards are 0
-    small = {
-        "train": f"{setting.train} --steps 2 --prompts 2 --group 2",
-        "eval": f"{setting.eval} --limit 1",
-    }
+    small = {"train": f"{setting.train} --steps 2 --prompts 2 --group 2", "eval": f"{setting.eval} --limit 1"}
     record = ablation.one(setting, arm, 0, small)
     counts = [cell[0] for lengths in record["bonuses"].values() for cell in lengths.values()]
     assert sum(counts) == 2 * 2 * 2 and len(record["curves"]["equal_groups"]) == 2
