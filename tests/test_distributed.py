@@ -1,4 +1,4 @@
-"""Two gloo processes against one. Each process runs this file as a script: a training run that notes its responses."""
+"""Two gloo processes against one: training runs that note their responses."""
 
 import json
 import os
@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from engine.checkpoints import read_weights  # noqa: E402
 from engine.runs import read_metrics  # noqa: E402
+from processes import together  # noqa: E402
 
 pytestmark = pytest.mark.slow
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
@@ -34,10 +35,7 @@ def worker(out, *options):
 
 
 def run(processes, out, *options):
-    started = [sys.executable] if processes == 1 else [*TORCHRUN, str(processes)]
-    command = [*started, __file__, str(out), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    together(processes, worker, str(out), *options, log=out.with_suffix(".said"))
     return [json.loads(path.read_text()) for path in sorted(out.parent.glob(f"{out.name}.*.json"))]
 
 
@@ -109,10 +107,3 @@ def test_a_process_that_sees_other_data_stops_all_with_one_message(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     told = [line for line in done.stderr.splitlines() if line.startswith("train.py: ")]
     assert done.returncode != 0 and len(told) == 1 and "rank 1 sees other data than rank 0" in told[0]
-
-
-if __name__ == "__main__":
-    from engine.parallel import leave
-
-    worker(*sys.argv[1:])
-    leave()

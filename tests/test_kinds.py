@@ -5,7 +5,6 @@ test_families.py compares their log-probs and samples. A random model is never r
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -22,11 +21,11 @@ from engine import rewards  # noqa: E402
 from engine.batch import sample_seed  # noqa: E402
 from engine.checkpoints import read_weights  # noqa: E402
 from engine.models import check_family, load_model, model_room  # noqa: E402
+from processes import together  # noqa: E402
 from rollout import Policy, generate, score  # noqa: E402
 from tests.test_families import HYBRID, LATENT, class_of, config_of, model_of  # noqa: E402
 
 OPTIONS = "--template plain --bench none --prompts 4 --group 4 --max_new_tokens 16 --stride 4 --steps 2 --lr 1e-4"
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
 def verify(text, gold):
@@ -101,8 +100,7 @@ def test_two_processes_reach_the_weights_of_one_also_when_resumed(name, options,
     train.main([*begun, "--out", str(one)])
     for command in ([*begun, "--out", str(two), "--save_every", "1"], ["--out", str(two), "--resume"]):
         shutil.rmtree(two / "checkpoint-2", ignore_errors=True)
-        done = subprocess.run([*TORCHRUN, __file__, *command], capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
+        together(2, worker, *command, log=tmp_path / "said")
     first, want, got = map(read_weights, (tmp_path / name, one / "checkpoint-2", two / "checkpoint-2"))
     torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
     assert any((first[key] - want[key]).abs().max() > 1e-4 for key in want)
@@ -203,8 +201,3 @@ def test_a_run_needs_no_pad_token(options, tokenizer, tmp_path, monkeypatch):
     train.main([*begun, "--out", str(tmp_path / "unpadded")])
     want, got = (read_weights(tmp_path / run / "checkpoint-2") for run in ("padded", "unpadded"))
     assert all(torch.equal(want[key], got[key]) for key in want)
-
-
-if __name__ == "__main__":
-    worker(*sys.argv[1:])
-    train.parallel.leave()
