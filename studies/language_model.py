@@ -14,7 +14,7 @@ others are tested. They are asked in two ways, and --prepare writes the files of
 
 The first is what the comparison below trains on, with the verifier as the reward. The model is right 2 times in 100, and
 learns a trick, which was found only after the comparison: "The answer is 14 + 8." has the right value. The second is the
-demonstration of the README: right 12 times in 100, and paid by plain_number.py, which wants digits.
+demonstration of the README: right 13 times in 100, and paid by plain_number.py, which wants digits.
 
 The comparison. Arms are modes of shaping.py, and one more: `length` pays for the number of tokens where `er` pays for
 ER (length_bonus.py). Arms share their seeds, as in ablation.py, which makes the runs. Measures, chosen before any run
