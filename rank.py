@@ -1,7 +1,7 @@
 """Effective rank (ER) of hidden states, and its velocity (ERV) and acceleration (ERA) along a response.
 
 The idea. The hidden states z_1..z_T of a response are points in D dimensions. ER counts the directions in which they
-spread. ERV says how fast that count grows along the response, and ERA how fast that growth rises.
+spread. ERV says roughly how fast that count grows along the response, and ERA how fast that growth rises.
 
 For Z [n, D], whose rows are centred, with singular values sigma_k (Roy & Vetterli, EUSIPCO 2007):
 
@@ -21,7 +21,7 @@ section 3). s is the stride.
 K = floor((T - 1) / s). ERA telescopes to (delta_K - delta_2) / (K - 2), so the first and the last change decide it.
 A prefix has j s + 1 states and not j s, because centring takes one rank away: j s + 1 centred states can have rank j s.
 delta_j compares m_j with the mean of *all* earlier ranks. A derivative would compare it with m_{j-1}; the mean is the
-paper's choice. So where rank grows steadily, m_j = c j, delta_j still rises, and ERA is c / 2 and not 0.
+paper's choice. So where rank grows steadily, m_j = c j, ERV = c (K + 2) / 4 grows with the length, and ERA = c / 2.
 
 `effective_rank` and `prefix_ranks` are the definition. Training computes the same numbers faster, in engine/spectra.py,
 and tests compare the two.

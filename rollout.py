@@ -8,8 +8,8 @@ and states while it samples.
 
 So, up to rounding, a response is decided by its seed and not by the other rows of the batch.
 
-How it differs from `model.generate`. Each prompt is read once for all its samples. Responses that have ended leave the
-batch, once they are an eighth of it.
+How it differs from `model.generate`. Each prompt is read once for all its samples. A response that has ended is
+dropped at once; the cache is copied without such rows when they are an eighth of it.
 
 The model is asked in two ways. policy(ids, attention, cache=..) gives the logits of the next token and the state
 at the position before it. policy(ids, attention, targets) gives log-probs, entropies and states of whole responses.

@@ -59,7 +59,7 @@ def train_step(s):
     graded = grade(s.reward, answered, rollout, s.tokenizer, c.max_new_tokens, c.overlong_buffer)
     clock.lap("verify")
 
-    # The loss will compare with the policy before the update, and with the reference if there is one.
+    # The loss will compare with the policy before the step's first update, and with the reference if there is one.
     rollout.old_logprobs, rollout.ref_logprobs = other_logprobs(s, rollout)  # [B, T] each
     clock.lap("score")
 
@@ -114,7 +114,7 @@ def measure_states(rollout, c):
 
 
 def other_logprobs(s, rollout):
-    """Log-probs [B, T] of the policy before the update and of the frozen reference; None where they are not needed."""
+    """Log-probs [B, T] of the policy before the first update and of the reference; None where they are not needed."""
     c = s.config
     old = reference = None
     with parallel.unsharded(s.policy, s.reference):
