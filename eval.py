@@ -31,7 +31,7 @@ from engine.checkpoints import checkpoint_prompting, versions
 from engine.config import parse_eval
 from engine.data import list_benchmarks, load_benchmarks, own_fields, paper_samples
 from engine.evaluations import Finished, begin, check_folder, compare, decisions, resolve_model, write_results
-from engine.models import check_family, load_model, model_room, weights_hash
+from engine.models import check_bfloat16, check_family, load_model, model_room, weights_hash
 from engine.parallel import World, leave, setup
 from engine.prompts import opened_thought, render, stop_ids, stop_tokens, warn_of_foreign_markers
 from engine.runs import joined
@@ -265,6 +265,7 @@ def run(config):
     sets, pools = load_benchmarks(config.bench, config.bench_dir, config.limit, own_fields(config))
     path, said = resolve_model(config.model)
     world = setup(config.threads)
+    check_bfloat16(config, world.device)
     protocols = protocols_of(config, path, sets)
     dtype = "bfloat16" if world.device.type == "cuda" or config.bfloat16 else "float32"
 

@@ -169,6 +169,12 @@ def check_memory(name, world, reference=False):
             )
 
 
+def check_bfloat16(config, device):
+    """ValueError for --bfloat16 where it would do nothing."""
+    if config.bfloat16 and device.type == "cuda":
+        raise ValueError("--bfloat16 is for a CPU; a GPU computes in bfloat16 anyway: leave it out")
+
+
 def blocks(policy):
     """The transformer blocks of a model: modules of the classes that it says must not be split."""
     names = set(policy.lm._no_split_modules or ())

@@ -15,7 +15,7 @@ from engine.batch import fingerprint
 from engine.checkpoints import load_state
 from engine.config import TrainConfig
 from engine.data import load_benchmark, own_fields, training_prompts
-from engine.models import check_family, check_memory, load_model, model_room, recompute
+from engine.models import check_bfloat16, check_family, check_memory, load_model, model_room, recompute
 from engine.parallel import World, shard
 from engine.prompts import stop_ids, stop_tokens, warn_of_foreign_markers
 from engine.rewards import load_reward
@@ -50,8 +50,7 @@ def start(make_policy, config, world, checkpoint=None):
         model, tokenizer = load_model(checkpoint or source, world.device)  # the reference stays the first model
         policy = make_policy(model.eval(), config.rank_layer)  # eval: no dropout, or old and new log-probs would differ
         check_family(policy)
-        if config.bfloat16 and world.device.type == "cuda":
-            raise ValueError("--bfloat16 is for a CPU; on a GPU blocks compute in bfloat16 anyway: leave it out")
+        check_bfloat16(config, world.device)
         policy.bfloat16 = config.bfloat16
         warn_of_foreign_markers(tokenizer, config.template)
         if config.bench != "none":  # a benchmark that is missing is an error now, not after the training

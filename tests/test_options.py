@@ -11,6 +11,7 @@ from engine.batch import in_batches, joined_rollouts, sample_seed
 from engine.checkpoints import checkpoints
 from engine.config import TrainConfig, complete_train
 from engine.data import Problem, training_prompts
+from engine.models import check_bfloat16
 from engine.parallel import setup, unsharded
 from engine.rewards import Graded
 from engine.runs import choose, read_lines, read_metrics
@@ -70,6 +71,13 @@ def test_bfloat16_rounds_what_is_multiplied_and_not_the_weights():
         ours = rounded.policy.logits(z).double()
     torch.testing.assert_close(ours, by_hand, rtol=2**-8, atol=1e-3)  # the product is rounded, too
     assert (z.double() @ head.double().T - by_hand).abs().max() > 1e-3
+
+
+def test_bfloat16_is_refused_on_a_gpu_where_it_would_do_nothing():
+    check_bfloat16(TrainConfig(bfloat16=True), torch.device("cpu"))
+    check_bfloat16(TrainConfig(), torch.device("cuda"))
+    with pytest.raises(ValueError, match="--bfloat16 is for a CPU"):
+        check_bfloat16(TrainConfig(bfloat16=True), torch.device("cuda"))
 
 
 def test_the_learning_rate_rises_over_the_warm_up_and_then_stays():
