@@ -29,14 +29,22 @@ def few_samples(step, count, graded, metrics, curves, A, shaped, mask):
         shaped = (shaped * mask).sum(1) / mask.sum(1)
     records = []
     for i in range(min(count, len(graded.texts))):
-        problem, text = graded.problems[i], graded.texts[i]
+        # What was asked and said, and how it was graded.
+        problem = graded.problems[i]
         record = {"step": step, "source": problem.source, "id": problem.id, "question": problem.question}
-        record |= {"gold": problem.answer, "response": text, "answer": graded.answers[i]}
-        record |= {"correct": bool(graded.right[i]), "reward": graded.rewards[i].item()}
-        record |= {name: known(values[i].item()) for name, values in metrics.items()}
+        record["gold"] = problem.answer
+        record["response"] = graded.texts[i]
+        record["answer"] = graded.answers[i]
+        record["correct"] = bool(graded.right[i])
+        record["reward"] = graded.rewards[i].item()
+
+        # What the method made of it.
+        for name, values in metrics.items():
+            record[name] = known(values[i].item())
         record["length"] = int(mask[i].sum())
         record["prefix_ranks"] = [round(m, 3) for m in curves[i].tolist() if not math.isnan(m)]
-        record |= {"advantage": A[i].item(), "shaped_advantage": shaped[i].item()}
+        record["advantage"] = A[i].item()
+        record["shaped_advantage"] = shaped[i].item()
         records.append(record)
     return records
 

@@ -190,13 +190,18 @@ def parse(argv=None):
     parser.add_argument("--train", default="", help="more options for train.py, such as '--steps 10'")
     parser.add_argument("--eval", default="", help="more options for eval.py, such as '--limit 8'")
     args = parser.parse_args(argv)
+    return args, *chosen(parser, args, SETTINGS, MODES)
+
+
+def chosen(parser, args, settings, arms):
+    """(names of --settings, names of --arms with none first); the parser refuses what is not among these."""
     names = args.settings.split(",")
-    arms = ["none", *(arm for arm in args.arms.split(",") if arm != "none")]
-    for option, chosen, known in (("--settings", names, SETTINGS), ("--arms", arms, MODES)):
-        unknown = [name for name in chosen if name not in known]
+    compared = ["none", *(arm for arm in args.arms.split(",") if arm != "none")]
+    for option, given, known in (("--settings", names, settings), ("--arms", compared, arms)):
+        unknown = [name for name in given if name not in known]
         if unknown:
             parser.error(f"{option} {','.join(unknown)}: choose from {', '.join(known)}")
-    return args, names, arms
+    return names, compared
 
 
 def main(argv=None):

@@ -170,17 +170,22 @@ def draw(settings, out):
         # Differences, one dot and one interval for each arm.
         for axes, name in zip(row[1:], ("area", "pass@1", "pass@8")):
             found = differences(runs, measure_of(name))
-            for y, (arm, (mean, low, high)) in enumerate(found.items()):
-                reach = [[mean - low], [high - mean]] if math.isfinite(low) else None
-                axes.errorbar([mean], [y], xerr=reach, color=styles[arm][0], marker="o", markersize=4, capsize=2)
-            axes.axvline(0, color="black", linewidth=0.8)
-            axes.set_yticks(range(len(found)), list(found) if name == "area" else [""] * len(found))
-            axes.set_ylim(len(found) - 0.5, -0.5)
+            draw_differences(axes, found, styles, named=name == "area")
             axes.set_title(f"{name} - none")
             axes.set_xlabel("points, 95%" if setting == lowest else "")
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4, handlelength=3.5)
     figure.savefig(out)
     plt.close(figure)
+
+
+def draw_differences(axes, found, styles, named):
+    """A dot for each arm of {arm: (mean, low, high)}, and its interval unless that is endless; named: by its arm."""
+    for y, (arm, (mean, low, high)) in enumerate(found.items()):
+        reach = [[mean - low], [high - mean]] if math.isfinite(low) else None
+        axes.errorbar([mean], [y], xerr=reach, color=styles[arm][0], marker="o", markersize=4, capsize=2)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(found)), list(found) if named else [""] * len(found))
+    axes.set_ylim(len(found) - 0.5, -0.5)
 
 
 def report(out, names):

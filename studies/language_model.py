@@ -12,9 +12,9 @@ others are tested. They are asked in two ways, and --prepare writes the files of
     runs/train.jsonl, test.jsonl                What is 14 + 8? Reply with only "The answer is" and the number.
     runs/shown-train.jsonl, shown-test.jsonl    the same question behind two examples that end in "The answer is 7."
 
-The first is what the comparison below trains on, with the verifier as the reward. The model is right 2 times in 100, and
-learns a trick, which was found only after the comparison: "The answer is 14 + 8." has the right value. The second is the
-demonstration of the README: right 13 times in 100, and paid by plain_number.py, which wants digits.
+The first is what the comparison below trains on, with the verifier as the reward. The model is right 2 times in 100. It
+learns a trick, which was found only after the comparison: "The answer is 14 + 8." has the right value. The second is
+the demonstration of the README: right 13 times in 100, and paid by plain_number.py, which wants digits.
 
 The comparison. Arms are modes of shaping.py, and one more: `length` pays for the number of tokens where `er` pays for
 ER (length_bonus.py). Arms share their seeds, as in ablation.py, which makes the runs. Measures, chosen before any run
@@ -27,8 +27,8 @@ of the comparison:
     collapsed             runs whose responses end, over the last 5 steps, shorter than the bare answer (10 tokens)
 
 Settings. `sums`: learning rate 1e-5, 24 steps. It was chosen on one run of `none` alone, with another split of the
-questions: reward 0.03 at step 3, 0.6 at step 12, 0.98 at step 18. `fast`: learning rate 3e-5, chosen before any run with
-it; a policy that moves faster has less time to explore. Everything is multiplied in bfloat16 (--bfloat16), which is
+questions: reward 0.03 at step 3, 0.6 at step 12, 0.98 at step 18. `fast`: learning rate 3e-5, chosen before any run
+with it; a policy that moves faster has less time to explore. Everything is multiplied in bfloat16 (--bfloat16), which is
 three times faster here; weights stay float32.
 
 Why did a response get its bonus? Each run keeps, for right and wrong responses of each length, how many there were, how
@@ -129,7 +129,7 @@ def fetch(folder):
 
 
 def write_sums(folder, seed=0):
-    """test.jsonl and train.jsonl in `folder`, asked in each way of ASK: the same for every seed, no question in both."""
+    """test.jsonl and train.jsonl in `folder`, asked in each way of ASK: the same for every seed."""
     starts, seconds = range(2, 41), range(2, 21)
     pairs = [(a, b) for a in starts for b in seconds]
     problems = [(f"{a} + {b}", a + b) for a, b in pairs] + [(f"{a} - {b}", a - b) for a, b in pairs if a >= b]
@@ -142,7 +142,7 @@ def write_sums(folder, seed=0):
 
 
 def setting(name, model):
-    """The ablation.Setting of a name of RATES. A model's folder is DIR/model in the options: results name no machine."""
+    """The ablation.Setting of a name of RATES. A folder is DIR/model in the options: results name no machine."""
     there = Path(model)
 
     def write(folder, seed):
@@ -181,12 +181,7 @@ def parse(argv=None):
     parser.add_argument("--train", default="", help="more options for train.py, such as '--steps 2'")
     parser.add_argument("--eval", default="", help="more options for eval.py, such as '--limit 2'")
     args = parser.parse_args(argv)
-    args.settings = args.settings.split(",")
-    args.arms = ["none", *(arm for arm in args.arms.split(",") if arm != "none")]
-    for option, chosen, known in (("--settings", args.settings, RATES), ("--arms", args.arms, (*MODES, *SCRIPTS))):
-        unknown = [name for name in chosen if name not in known]
-        if unknown:
-            parser.error(f"{option} {','.join(unknown)}: choose from {', '.join(known)}")
+    args.settings, args.arms = ablation.chosen(parser, args, RATES, (*MODES, *SCRIPTS))
     return args
 
 

@@ -10,7 +10,7 @@ got it, by verdict and by length, and what it was worth beside the advantage,
 import json
 import statistics
 
-from ablation_table import LAST, SCALE, by_arm, differences, measure_of, measures, rows
+from ablation_table import LAST, SCALE, by_arm, differences, draw_differences, measure_of, measures, rows
 from plot import STYLES, draw_curve, pyplot
 
 BARE = 10  # tokens of "The answer is 22." and its end
@@ -84,7 +84,7 @@ def summed(own, verdict):
 
 
 def draw(settings, out):
-    """{setting: results} -> a picture: reward, length and ER by step, and differences in area and pass@1 to `none`."""
+    """{setting: results} -> a picture: reward and length by step, and the differences in area and pass@1 to `none`."""
     plt = pyplot()
     figure, grid = plt.subplots(
         len(settings), 4, figsize=(8, 2.4 * len(settings) + 0.4), squeeze=False, layout="constrained",
@@ -99,10 +99,9 @@ def draw(settings, out):
             axes.set_title(f"{name}: {curve}")
             axes.set_xlabel("step")
         for axes, measure in zip(row[2:], ("area", "pass@1")):
-            draw_differences(axes, differences(runs, measure_of(measure)), styles)
+            draw_differences(axes, differences(runs, measure_of(measure)), styles, named=measure == "area")
             axes.set_title(f"{measure} - none")
             axes.set_xlabel("points, 95%")
-        row[3].set_yticklabels([])
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=7, handlelength=3.5)
     figure.savefig(out)
     plt.close(figure)
@@ -111,15 +110,6 @@ def draw(settings, out):
 def steps(record, curve):
     """A curve of a record as the lines of a log."""
     return [{"step": step, curve: value} for step, value in enumerate(record["curves"][curve], 1)]
-
-
-def draw_differences(axes, found, styles):
-    """One dot and one interval for each arm of {arm: (mean, low, high)}."""
-    for y, (arm, (mean, low, high)) in enumerate(found.items()):
-        axes.errorbar([mean], [y], xerr=[[mean - low], [high - mean]], color=styles[arm][0], marker="o", capsize=2)
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(found)), list(found))
-    axes.set_ylim(len(found) - 0.5, -0.5)
 
 
 def report(out, names):
