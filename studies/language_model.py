@@ -28,8 +28,8 @@ of the comparison:
 
 Settings. `sums`: learning rate 1e-5, 24 steps. It was chosen on one run of `none` alone, with another split of the
 questions: reward 0.03 at step 3, 0.6 at step 12, 0.98 at step 18. `fast`: learning rate 3e-5, chosen before any run
-with it; a policy that moves faster has less time to explore. Everything is multiplied in bfloat16 (--bfloat16), which is
-three times faster here; weights stay float32.
+with it; a policy that moves faster has less time to explore. Everything is multiplied in bfloat16 (--bfloat16), which
+is three times faster here; weights stay float32.
 
 Why did a response get its bonus? Each run keeps, for right and wrong responses of each length, how many there were, how
 many got a bonus, and the sums of |A| and of the bonus.
