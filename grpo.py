@@ -9,8 +9,8 @@ and l_it^ref under a frozen reference. H_it is the entropy of the token's distri
     A_i  = (R_i - mean_group R) / (std_group R + 1e-6)                  Shao et al., arXiv:2402.03300
     r_it = exp(l_it - l_it^old)                                         how much likelier the token has become
     J_it = min( r_it A_i, clip(r_it, 1 - eps_low, 1 + eps_high) A_i )   eps_high > eps_low: DAPO, arXiv:2503.14476
-    K_it = exp(l_it^ref - l_it) - (l_it^ref - l_it) - 1                 "k3", an estimate of KL(now || ref)
-    loss = sum_it w_it ( - J_it + c_KL K_it - c_H H_it )                w_it: see token_weights
+    KL_it = exp(l_it^ref - l_it) - (l_it^ref - l_it) - 1                an estimate of KL(now || reference)
+    loss = sum_it w_it ( - J_it + c_KL KL_it - c_H H_it )               w_it: see token_weights
 
 How it differs from the textbook. The weights divide by counts over the whole optimizer update, and not over a
 micro-batch. So the losses of micro-batches add up to that of the update. A group of equal rewards has A = 0 exactly.
@@ -51,10 +51,7 @@ def equal_groups(rewards, group_size):
 
 
 def token_logprobs(logits, targets, entropy=True):
-    """log p(target) and entropy (nats), both float32 [...], from logits [..., V] and targets [...] int64.
-
-    entropy=False gives 0 for the entropy, and saves time.
-    """
+    """log p(target) and entropy (nats; 0 if not asked for), float32 [...], of logits [..., V] and targets [...] int64."""
     logp = logits.float().log_softmax(-1)  # [..., V]
     chosen = logp.gather(-1, targets[..., None])[..., 0]
     if not entropy:
@@ -83,8 +80,9 @@ def token_weights(mask, normalise, tokens, responses, max_new_tokens):
     raise ValueError(f"normalise {normalise!r}: choose one of {', '.join(NORMALISATIONS)}")
 
 
-def k3(log_ratio):
-    """K of log_ratio = l^other - l, of any shape: KL(l || other) in the mean over tokens that the policy of l draws."""
+def k3(logp, other_logp):
+    """KL_it, any shape ("k3"). Its mean over tokens that the policy of logp has drawn is KL(this policy || the other)."""
+    log_ratio = other_logp - logp
     return log_ratio.exp() - log_ratio - 1
 
 
@@ -92,39 +90,39 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
                 ref_logp=None, kl_coef=0.0):  # fmt: skip
     """One micro-batch's share of the loss, and a dict of sums that add up over micro-batches.
 
-    logp, old_logp, ref_logp, entropy, weights [B, T] floating; advantages [B] or [B, T], else ValueError. A token of
-    weight 0 is ignored. The sums, weighted like the loss: clip_fraction; kl, of now to old; kl_reference, of now to the
-    reference. Both are KL to second order only, because the tokens were drawn from the old policy.
+    logp, old_logp, ref_logp, entropy, weights [B, T] floating; advantages [B] or [B, T], else ValueError. The sums,
+    weighted like the loss: clip_fraction; kl, of now to old; kl_reference, of now to the reference.
     """
     if advantages.dim() not in (1, 2) or len(advantages) != len(logp):
         raise ValueError(f"advantages {list(advantages.shape)}: want [B] or [B, T] for log-probs {list(logp.shape)}")
     A = advantages.to(logp.dtype)
     if A.dim() == 1:
         A = A[:, None]  # [B, 1]: the same for every token of a response
-    counted = weights > 0  # [B, T]
 
-    # How much likelier has each token become since it was sampled?
-    log_ratio = torch.where(counted, logp - old_logp, 0.0)
-    ratio = log_ratio.exp()
+    # At a token of weight 0 there may stand anything, even NaN. Put 0 there.
+    counted = weights > 0  # [B, T]
+    A, logp, old_logp = (x.where(counted, 0.0) for x in (A, logp, old_logp))
+
+    # How much likelier has each token become since the step's first update?
+    ratio = (logp - old_logp).exp()
 
     # Where A has pushed the ratio out of the clip range, J is constant: no gradient pushes it further.
     clipped_ratio = ratio.clamp(1 - clip_low, 1 + clip_high)
     J = torch.minimum(ratio * A, clipped_ratio * A)
-    loss = -(weights * torch.where(counted, J, 0.0)).sum()
+    loss = -(weights * J).sum()
 
     # Which tokens has the clip cut off from the gradient?
     too_high = (ratio > 1 + clip_high) & (A > 0)
     too_low = (ratio < 1 - clip_low) & (A < 0)
     stats = {"clip_fraction": (weights * (too_high | too_low)).sum()}
-    stats["kl"] = (weights * k3(-log_ratio)).sum()  # k3 wants old - now
+    stats["kl"] = (weights * k3(logp, old_logp)).sum()
 
     # Two optional terms: stay near the reference; stay uncertain.
     if kl_coef:
-        ref_log_ratio = torch.where(counted, ref_logp - logp, 0.0)  # reference - now
-        K = (weights * k3(ref_log_ratio)).sum()
-        loss = loss + kl_coef * K
-        stats["kl_reference"] = K
+        KL = (weights * k3(logp, ref_logp.where(counted, 0.0))).sum()
+        loss = loss + kl_coef * KL
+        stats["kl_reference"] = KL
     if entropy_coef:
-        H = torch.where(counted, entropy, 0.0)
-        loss = loss - entropy_coef * (weights * H).sum()
+        H = (weights * entropy.where(counted, 0.0)).sum()
+        loss = loss - entropy_coef * H
     return loss, {name: value.detach() for name, value in stats.items()}

@@ -26,6 +26,8 @@ In the code c is the configuration (engine/config.py) and s the state of the run
 other processes; a first reader can take there to be none, and s.world.size to be 1.
 """
 
+from collections import Counter
+
 from engine import gradients, parallel, runs
 from engine.batch import in_batches, joined_rollouts, per_token, sample_seed
 from engine.data import load_benchmark, own_fields
@@ -118,9 +120,8 @@ def other_logprobs(s, rollout):
     c = s.config
     old = reference = None
     with parallel.unsharded(s.policy, s.reference):
-        # The sampler has log-probs, too. It rounds differently, so that the ratios of a policy that has not moved
-        # would not be 1. With a single mini-batch the policy has not moved when loss_of compares it; loss_of then
-        # takes its own log-probs as the old ones.
+        # Why not the sampler's log-probs? It rounds differently: a policy that has not moved would have ratios that are
+        # not 1. With a single mini-batch the policy never moves before loss_of compares it, so it needs no scoring.
         if c.mini_batches > 1:
             old = score_logprobs(s.policy, rollout, c.temperature, c.micro_tokens)
         if s.reference:
@@ -142,17 +143,14 @@ def update(s, rollout):
     for rows in gradients.rows_of_updates(rollout, c.mini_batches):
         # The weights of tokens divide by counts over the whole mini-batch. So the loss of the update is the sum of
         # loss_of over its micro-batches, and backward() adds up its gradient.
-        tokens = rollout.learnt[rows].sum()
-        tokens = s.world.sum(tokens).clamp(min=1)
-        responses = len(rows) * s.world.size
-        totals = {}
-        parts = [part for _, part in rollout.micro_batches(c.micro_tokens, rows)]
-        for part in s.world.equally_often(parts):
+        tokens, responses = s.world.counts(rollout.learnt[rows])
+        totals = Counter()  # its update() adds up
+        micro_batches = [part for _, part in rollout.micro_batches(c.micro_tokens, rows)]
+        for part in s.world.equally_often(micro_batches):
             weights = token_weights(part.learnt, c.normalise, tokens, responses, c.max_new_tokens)  # [b, T]
             loss, stats = loss_of(s, part, weights)
-            totals = gradients.added(totals, stats)
-            loss = loss * s.world.size  # FSDP averages gradients over processes; this makes the average a sum
-            loss.backward()
+            s.world.backward(loss)
+            totals.update(stats)
 
         # One step of the optimizer.
         totals = s.world.sums(totals)
@@ -171,7 +169,7 @@ def loss_of(s, part, weights):
         part.ids, part.attention, part.responses, temperature=c.temperature, entropy=c.entropy_coef > 0
     )
     old = part.old_logprobs
-    if old is None:  # a single mini-batch: these are the log-probs before the update
+    if old is None:  # see other_logprobs
         old = logp.detach()
     loss, stats = policy_loss(
         logp, old, part.advantages, weights, c.clip_low, c.clip_high, entropy, c.entropy_coef,

@@ -29,11 +29,6 @@ def rows_of_updates(rollout, count):
     return torch.arange(len(rollout.mask), device=rollout.mask.device).chunk(count)
 
 
-def added(totals, stats):
-    """{name: total so far} after the stats {name: number} of one more micro-batch."""
-    return {name: totals.get(name, 0.0) + value for name, value in stats.items()}
-
-
 def clip(policy, most):
     """The norm of the gradient, which is then scaled down to `most`."""
     # In place: the gradients themselves are scaled.

@@ -87,6 +87,14 @@ class World:
         total, known, missing = self.sum(sums)
         return dict(zip(metrics, (total / known).tolist())), dict(zip(metrics, missing.long().tolist()))
 
+    def counts(self, mask):
+        """(True tokens, but at least 1; responses) of the masks [B, T] of all processes, each of as many rows."""
+        return self.sum(mask.sum()).clamp(min=1), len(mask) * self.size
+
+    def backward(self, loss):
+        """The gradient of the sum of the losses of all processes. FSDP would average over them, without the factor."""
+        (loss * self.size).backward()
+
     def equally_often(self, parts):
         """Rollouts; then the last one again, with nothing to learn from, until every process has had as many.
 

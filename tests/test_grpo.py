@@ -96,11 +96,11 @@ def test_loss_and_its_sums_match_the_equations_written_out_token_by_token(seed):
             r = math.exp(l - old[i, t].item())
             J = min(r * a, max(1 - low, min(1 + high, r)) * a)
             d_old, d_ref = old[i, t].item() - l, ref[i, t].item() - l
-            K = math.exp(d_ref) - d_ref - 1
-            want["loss"] += w * (-J + c_KL * K - c_H * H[i, t].item())
+            KL = math.exp(d_ref) - d_ref - 1
+            want["loss"] += w * (-J + c_KL * KL - c_H * H[i, t].item())
             want["clip_fraction"] += w * ((a > 0 and r > 1 + high) or (a < 0 and r < 1 - low))
             want["kl"] += w * (math.exp(d_old) - d_old - 1)
-            want["kl_reference"] += w * K
+            want["kl_reference"] += w * KL
     assert loss.item() == pytest.approx(want.pop("loss"), rel=1e-12)
     assert {name: value.item() for name, value in stats.items()} == {k: pytest.approx(v, rel=1e-12) for k, v in want.items()}
     per_token, _ = policy_loss(logp, old, A[:, None].expand(B, T), weights, low, high, H, c_H, ref, c_KL)
@@ -127,9 +127,9 @@ def test_a_ratio_that_is_just_at_an_end_of_the_clip_range_is_not_clipped_yet():
 
 def test_k3_is_the_kl_divergence_in_the_mean_and_never_negative():
     p, q = torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.5, 0.3, 0.2])
-    K = k3(q.log() - p.log())
-    assert (K >= 0).all() and k3(torch.zeros(1)).item() == 0
-    assert (p * K).sum().item() == pytest.approx((p * (p / q).log()).sum().item(), rel=1e-5)
+    KL = k3(p.log(), q.log())
+    assert (KL >= 0).all() and k3(torch.ones(1), torch.ones(1)).item() == 0
+    assert (p * KL).sum().item() == pytest.approx((p * (p / q).log()).sum().item(), rel=1e-5)
 
 
 def test_clip_high_and_clip_low_are_separate():
