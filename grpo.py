@@ -51,7 +51,7 @@ def equal_groups(rewards, group_size):
 
 
 def token_logprobs(logits, targets, entropy=True):
-    """log p(target) and entropy (nats; 0 if not asked for), float32 [...], of logits [..., V] and targets [...] int64."""
+    """log p(target) and entropy (nats; 0 if not asked for), float32 [...]; logits [..., V], targets [...] int64."""
     logp = logits.float().log_softmax(-1)  # [..., V]
     chosen = logp.gather(-1, targets[..., None])[..., 0]
     if not entropy:
@@ -81,7 +81,7 @@ def token_weights(mask, normalise, tokens, responses, max_new_tokens):
 
 
 def k3(logp, other_logp):
-    """KL_it, any shape ("k3"). Its mean over tokens that the policy of logp has drawn is KL(this policy || the other)."""
+    """KL_it ("k3"), any shape: the mean over tokens that the policy of logp has drawn is KL(this || other)."""
     log_ratio = other_logp - logp
     return log_ratio.exp() - log_ratio - 1
 
@@ -91,7 +91,8 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     """One micro-batch's share of the loss, and a dict of sums that add up over micro-batches.
 
     logp, old_logp, ref_logp, entropy, weights [B, T] floating; advantages [B] or [B, T], else ValueError. The sums,
-    weighted like the loss: clip_fraction; kl, of now to old; kl_reference, of now to the reference.
+    weighted like the loss: clip_fraction; kl, of now to old; kl_reference, of now to the reference. Both are estimates,
+    as the tokens were drawn from the old policy.
     """
     if advantages.dim() not in (1, 2) or len(advantages) != len(logp):
         raise ValueError(f"advantages {list(advantages.shape)}: want [B] or [B, T] for log-probs {list(logp.shape)}")
@@ -99,14 +100,14 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     if A.dim() == 1:
         A = A[:, None]  # [B, 1]: the same for every token of a response
 
-    # At a token of weight 0 there may stand anything, even NaN. Put 0 there.
+    # Tokens of weight 0 may hold anything, even NaN; set them to 0.
     counted = weights > 0  # [B, T]
     A, logp, old_logp = (x.where(counted, 0.0) for x in (A, logp, old_logp))
 
     # How much likelier has each token become since the step's first update?
     ratio = (logp - old_logp).exp()
 
-    # Where A has pushed the ratio out of the clip range, J is constant: no gradient pushes it further.
+    # Where the ratio lies beyond the clip range on the side that A favours, J is constant: nothing pushes it further.
     clipped_ratio = ratio.clamp(1 - clip_low, 1 + clip_high)
     J = torch.minimum(ratio * A, clipped_ratio * A)
     loss = -(weights * J).sum()

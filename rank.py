@@ -1,7 +1,7 @@
 """Effective rank (ER) of hidden states, and its velocity (ERV) and acceleration (ERA) along a response.
 
 The idea. The hidden states z_1..z_T of a response are points in D dimensions. ER counts the directions in which they
-spread. ERV says roughly how fast that count grows along the response, and ERA how fast that growth rises.
+spread. ERV, the mean of its changes along the response, says how fast it grows; ERA says how fast these changes rise.
 
 For Z [n, D], whose rows are centred, with singular values sigma_k (Roy & Vetterli, EUSIPCO 2007):
 
@@ -20,8 +20,8 @@ section 3). s is the stride.
 
 K = floor((T - 1) / s). ERA telescopes to (delta_K - delta_2) / (K - 2), so the first and the last change decide it.
 A prefix has j s + 1 states and not j s, because centring takes one rank away: j s + 1 centred states can have rank j s.
-delta_j compares m_j with the mean of *all* earlier ranks. A derivative would compare it with m_{j-1}; the mean is the
-paper's choice. So where rank grows steadily, m_j = c j, ERV = c (K + 2) / 4 grows with the length, and ERA = c / 2.
+delta_j compares m_j with the mean of *all* earlier ranks, as the paper has it; a derivative would compare it with
+m_{j-1}. Where rank grows steadily, as in the example, delta_j = m_j / 2. So ERV grows with length, and ERA does not.
 
 `effective_rank` and `prefix_ranks` are the definition. Training computes the same numbers faster, in engine/spectra.py,
 and tests compare the two.
@@ -108,7 +108,7 @@ class Measured:
     prefixes: torch.Tensor  # [B, K] float64: m_j, NaN beyond the last
 
 
-# A metric is a function of Measured -> [B] float64. A line here logs a new one (to use it, see Phi in shaping.py):
+# A metric is a function of Measured -> [B] float64. A line here logs a new one; a term of Phi in shaping.py uses it:
 #     "size": lambda batch: mean_states(batch.hidden, batch.mask).norm(dim=1),
 METRICS = {
     "er": lambda batch: batch.whole,

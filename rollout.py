@@ -1,4 +1,4 @@
-"""Sampling responses, and scoring them. `Policy` is the one door to the language model.
+"""Sampling responses, and computing their log-probs. `Policy` is the one door to the language model.
 
 The idea. The hidden state z_t at the position *before* token t (final layer, after the final norm) predicts token t.
 The LM head computes the token's log-prob from z_t, and rank.py takes the rank of z_1..z_T. `generate` keeps log-probs
@@ -8,8 +8,8 @@ and states while it samples.
 
 So, up to rounding, a response is decided by its seed and not by the other rows of the batch.
 
-How it differs from `model.generate`. Each prompt is read once for all its samples. A response that has ended is
-dropped at once; the cache is copied without such rows when they are an eighth of it.
+How it differs from `model.generate`. Each prompt is read once for all its samples. A response that has ended is sampled
+no more, and once an eighth of the cache belongs to such responses, it is copied without them.
 
 The model is asked in two ways. policy(ids, attention, cache=..) gives the logits of the next token and the state
 at the position before it. policy(ids, attention, targets) gives log-probs, entropies and states of whole responses.
@@ -26,7 +26,7 @@ from torch import nn
 from engine.batch import by_token, first_above, left_padded, micro_batches, put_back, uniforms
 from engine.cache import new_cache
 from engine.models import check_layer, family_scaling
-from engine.sampling import LiveRows, empty_rows, samples_each, shortened
+from engine.sampling import Reader, empty_rows, samples_each, shortened
 from grpo import token_logprobs
 
 
@@ -54,6 +54,16 @@ class Rollout:
     @property
     def responses(self):  # [B, T] int64
         return self.ids[:, self.prompt_width :]
+
+    def write(self, rows, t, token, logp, H, z):
+        """Token t of some rows [b], what it was drawn from, [b] each, and the state z [b, D] that predicted it."""
+        self.ids[rows, self.prompt_width + t] = token
+        self.attention[rows, self.prompt_width + t] = 1
+        self.mask[rows, t] = True
+        self.logprobs[rows, t] = logp
+        self.entropy[rows, t] = H
+        if self.states is not None:
+            self.states[rows, t] = z
 
     def texts(self, tokenizer):
         """The responses as B strings, without special tokens."""
@@ -91,29 +101,29 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
     # Read each prompt once.
     ids, attention = left_padded(prompts, device)  # [N, P]
     cache = new_cache(policy.lm)
-    logits, state = policy(ids, attention, cache=cache)  # [N, V], [N, D]
+    logits, z = policy(ids, attention, cache=cache)  # [N, V], [N, D]
 
-    # Repeat what was read for each of its samples. `live` holds the responses that go on: their numbers `rows` [b], and
-    # the logits and states for their next token. With B = 3, rows are 0 1 2, and 0 2 after response 1 has ended.
-    live = LiveRows(policy, cache, logits, state, samples)
-    r = Rollout(**empty_rows(ids, attention, samples, max_new_tokens, state if keep_states else None))
+    # Repeat what was read for each of its samples. The Rollout has room for all B responses.
+    reader = Reader(policy, cache, len(prompts), samples)
+    logits, z = logits.repeat_interleave(samples, 0), z.repeat_interleave(samples, 0)
+    rollout = Rollout(**empty_rows(ids, attention, samples, max_new_tokens, z if keep_states else None))
 
+    rows = torch.arange(len(seeds), device=device)  # [b]: the responses that go on; row i of logits and z is rows[i]'s
     for t in range(max_new_tokens):
-        # Draw a token for each of them, and write it down in the Rollout.
-        token = inverse_cdf(live.logits, u[live.rows, t], temperature, top_p)  # [b]
-        logp, H = token_logprobs(live.logits / (temperature or 1.0), token)  # [b] each
-        live.write(r, t, token, logp, H)
+        # Draw token t of each, and write it down.
+        token = inverse_cdf(logits, u[rows, t], temperature, top_p)  # [b]
+        logp, H = token_logprobs(logits / (temperature or 1.0), token)  # [b] each
+        rollout.write(rows, t, token, logp, H, z)
 
         # A stop token ends a response.
         ended = torch.isin(token, stops)  # [b] bool
-        r.finished[live.rows[ended]] = True
-        if ended.all() or t + 1 == max_new_tokens:
-            return shortened(r, t + 1)
+        rollout.finished[rows[ended]] = True
+        rows = rows[~ended]
+        if len(rows) == 0 or t + 1 == max_new_tokens:
+            return shortened(rollout, t + 1)
 
-        # `drop` takes them off live.rows. `read` has the model read token t of those left, and sets live.logits and
-        # live.state for token t + 1. (LiveRows also sees to the cache.)
-        live.drop(ended)
-        live.read(r, t)
+        # The model reads token t of the others.
+        logits, z = reader.read(rollout, rows, t)  # [b, V], [b, D]
 
 
 @torch.no_grad()
@@ -175,12 +185,13 @@ class Policy(nn.Module):
         # are predicted at the positions of p a b: all but the last, and of those the last T.
         predicting = slice(-T - 1, -1)
 
-        def of_tokens(states, targets):  # [n, D], [n] -> [n], [n]
-            return token_logprobs(self.logits(states) / temperature, targets, entropy)
+        def of_tokens(z, token):  # [n, D], [n] -> [n], [n]
+            return token_logprobs(self.logits(z) / temperature, token, entropy)
 
-        # The logits [b, T, V] may not fit the memory. So take the n real tokens out of [b, T], some at a time.
-        V = self.lm.get_output_embeddings().weight.shape[0]
-        logp, H = by_token(of_tokens, V, real, final[:, predicting], targets)
+        # Logits of all tokens, [b, T, V], may not fit the memory. by_token is of_tokens(z, targets) with 0 on padding,
+        # computed for some of the real tokens at a time.
+        z = final[:, predicting]  # [b, T, D]
+        logp, H = by_token(of_tokens, z, targets, real, self.vocabulary)
         return logp, H, measured[:, predicting].clone()  # a copy: a view would keep the prompt's states in memory
 
     def states(self, ids, attention, cache=None):
@@ -199,6 +210,10 @@ class Policy(nn.Module):
         if self.layer == -1:
             return final, final
         return final, out.hidden_states[self.layer]
+
+    @property
+    def vocabulary(self):  # V
+        return self.lm.get_output_embeddings().weight.shape[0]
 
     def logits(self, states):
         """LM head on final states [..., D] -> [..., V]."""

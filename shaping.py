@@ -14,8 +14,8 @@ the model grows overconfident. Where ERA is below, ERV counts more. The paper's 
 and ERV grow with the length of a response, and ERA does not (README, section 5).
 
 Why the bonus is bounded. It is smaller than |A|, so A' keeps the sign of A: a response below its group's mean is
-punished less, and never praised. Where A = 0, because the rewards of a group are equal, there is no bonus. Nor is there
-one in the first step, which has no mu (`entropy` needs none). README, section 6, works an example through.
+punished less, and never praised. Where A = 0, as in a group of equal rewards, there is no bonus. Nor is there one in
+the first step, which has no mu (`entropy` needs none). README, section 6, works an example through.
 
 How it differs from the paper's release: there the bonus is switched off (docs/release.md).
 
@@ -45,7 +45,7 @@ def deviation(x, mu):
     tensor([ 0.2000, -0.1000,  0.0000], dtype=torch.float64)
     """
     relative = (x.double() - mu) / (abs(mu) + EPS)
-    # The clamp is the paper's. A mu close to 0 makes d huge. Clamping it decides little: tanh(5) = 0.9999.
+    # The clamp is the paper's: a mu close to 0 makes d huge. It decides little, as tanh(5) and sigmoid(10) are 0.9999.
     clamped = relative.clamp(-5, 5)
     return clamped.nan_to_num(nan=0.0)
 
@@ -79,7 +79,7 @@ def shape_advantages(
     if mode in HELD_BETA:
         beta = torch.full_like(beta, HELD_BETA[mode])
 
-    # Two channels, each between -1 and 1, mixed by that weight.
+    # Two channels, each between -1 and 1, mixed by that weight. A third would be one more tanh(d[name]).
     Phi = beta * torch.tanh(d["er"]) + (1 - beta) * torch.tanh(d["erv"])  # [B]
 
     # Only what is above usual counts, and never more than a share of the advantage.

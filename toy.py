@@ -4,16 +4,16 @@ A problem of k operators is a left-nested chain, for example (k = 3)
 
     ((7*5)-7)+8=?
 
-The first number is 2..20 (or 21..60, which is only tested), the others are 2..9. Every value on the way is 0..99. Full
-working is one line for each operation, and a box:
+The first number is 2..20 (or 21..60, which RL does not train on), the others are 2..9. Every value on the way is 0..99.
+Full working is one line for each operation, and a box:
 
     7*5=35
     35-7=28
     28+8=36
     \boxed{36}
 
-What there is to learn. The base model can do one operation on a line, but not two. It often leaves lines out, and is
-then usually wrong. Now and then it writes all of them, and is usually right. RL reinforces that.
+What there is to learn. The base model is usually right where a line has one operation, and wrong where it left a line
+out, which it often does. Now and then it writes all of them. RL reinforces that.
 
 The base model (engine/toy_model.py made it) goes through the same code as a 7B model. A first reader can stop here:
 what follows makes such problems.

@@ -5,7 +5,7 @@ One training step (`train_step`), for the B = prompts x group responses of a bat
     1 sample   G responses to each prompt, and the hidden states that predicted their tokens      rollout.py
     2 verify   the reward R: 1 where the answer is right, else 0 (--reward: others)               verifier.py
     3 shape    A from R over the group; ER, ERV, ERA from the states; A' from all of them         grpo, rank, shaping
-    4 update   clipped loss on A', backward, clip, step, for each mini-batch                      grpo.py
+    4 update   clipped loss on A', backward, step, for each mini-batch                            grpo.py
     5 log      one line of metrics.jsonl
 
     python train.py                                         the embedded default: a minute on a laptop
@@ -25,8 +25,6 @@ up to rounding, what one does alone. Left out: LoRA, several turns, dynamic samp
 In the code c is the configuration (engine/config.py) and s the state of the run (engine/state.py). s.world knows about
 other processes; a first reader can take there to be none, and s.world.size to be 1.
 """
-
-from collections import Counter
 
 from engine import gradients, parallel, runs
 from engine.batch import in_batches, joined_rollouts, per_token, sample_seed
@@ -55,7 +53,7 @@ def train_step(s):
     rollout = sample(s, numbers, prompts)  # B responses of at most T tokens
     clock.lap("rollout")
 
-    # 2. Verify the answers. On a CPU with one thread, another core measures the hidden states meanwhile.
+    # 2. Verify the answers. If a CPU core is idle, it measures the hidden states meanwhile; else pending.result() does.
     pending = parallel.in_background(s.world.device, measure_states, rollout, c)
     answered = [problem for problem in problems for _ in range(c.group)]  # one for each response
     graded = grade(s.reward, answered, rollout, s.tokenizer, c.max_new_tokens, c.overlong_buffer)
@@ -73,7 +71,7 @@ def train_step(s):
         A, signal, s.baseline, c.kappa, c.gain, c.shaping, mask=rollout.mask, entropy=rollout.entropy
     )
 
-    # The running means take this step in only now: it had to be compared with the steps before it.
+    # Update the running means last: this step had to be compared with those before it.
     means, undefined = s.world.known_means(metrics)  # {name: number} each
     s.baseline = update_baseline(s.baseline, means, c.alpha)
     clock.lap("rank")
@@ -120,8 +118,8 @@ def other_logprobs(s, rollout):
     c = s.config
     old = reference = None
     with parallel.unsharded(s.policy, s.reference):
-        # Why not the sampler's log-probs? It rounds differently: a policy that has not moved would have ratios that are
-        # not 1. With a single mini-batch the policy never moves before loss_of compares it, so it needs no scoring.
+        # Why not the sampler's log-probs? The sampler rounds differently: a policy that has not moved would have ratios
+        # that are not 1. With a single mini-batch it never moves before loss_of compares it, and needs no scoring.
         if c.mini_batches > 1:
             old = score_logprobs(s.policy, rollout, c.temperature, c.micro_tokens)
         if s.reference:
@@ -141,19 +139,19 @@ def update(s, rollout):
 
     updates = []
     for rows in gradients.rows_of_updates(rollout, c.mini_batches):
-        # The weights of tokens divide by counts over the whole mini-batch. So the loss of the update is the sum of
-        # loss_of over its micro-batches, and backward() adds up its gradient.
+        # Its loss is the sum of loss_of over micro-batches (and processes), because the weights of tokens divide by
+        # counts over the whole mini-batch. backward() adds up the gradient.
         tokens, responses = s.world.counts(rollout.learnt[rows])
-        totals = Counter()  # its update() adds up
+        logged = []
         micro_batches = [part for _, part in rollout.micro_batches(c.micro_tokens, rows)]
         for part in s.world.equally_often(micro_batches):
             weights = token_weights(part.learnt, c.normalise, tokens, responses, c.max_new_tokens)  # [b, T]
             loss, stats = loss_of(s, part, weights)
             s.world.backward(loss)
-            totals.update(stats)
+            logged.append(stats)
 
         # One step of the optimizer.
-        totals = s.world.sums(totals)
+        totals = s.world.sums(*logged)
         totals["grad_norm"] = gradients.clip(s.policy, c.max_grad_norm)
         runs.refuse_non_finite(s.step + 1, totals["loss"], totals["grad_norm"])
         s.optimizer.step()
@@ -184,14 +182,14 @@ def train(s, run):
     run.begin(s.step)
     with run.stopping_cleanly(s):  # then --resume goes on
         if s.step == 0:
-            measure(s, run, c.eval_n)
+            benchmark(s, run, c.eval_n)
         while s.step < c.steps:
             with run.whole_step(s):  # Ctrl-C waits for its end
                 run.log(train_step(s), s.samples)
             if c.eval_every and s.step % c.eval_every == 0 and s.step < c.steps:
-                measure(s, run, 1)
+                benchmark(s, run, 1)
                 run.keep_best(s)
-        measure(s, run, c.eval_n)
+        benchmark(s, run, c.eval_n)
     run.say_results(s.step)
 
 
@@ -203,7 +201,7 @@ def dealt_out(s, metrics, numbers):
     return s.world.of_other_responses(metrics, numbers, s.config.group, sample_seed(s.config.seed, s.step, "order"))
 
 
-def measure(s, run, samples):
+def benchmark(s, run, samples):
     """Evaluate on --bench, `samples` for each problem, unless that was done at this step already."""
     c = s.config
     if c.bench == "none" or s.step in run.evaluations(samples):

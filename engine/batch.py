@@ -1,7 +1,7 @@
 """Batches: seeds of their rows, padding, and cutting them so that they fit the memory.
 
-Nothing here changes a result but for rounding. A row's seed depends on what the row is and not on where it stands; a batch that is cut
-into micro-batches, or whose LM head is applied in pieces, gives the same numbers with less memory at a time.
+Nothing here changes a result but for rounding. A row's seed depends on what the row is and not on where it stands; a
+batch that is cut into micro-batches, or whose LM head is applied in pieces, gives the same numbers with less memory.
 """
 
 import hashlib
@@ -123,7 +123,7 @@ def in_batches(prompts, seeds, responses=None):
         yield prompts[first:last], seeds[samples * first : samples * last]
 
 
-def by_token(function, vocabulary, real, states, targets):
+def by_token(function, states, targets, real, vocabulary):
     """function(states [n, D], targets [n]) of the n positions that are real [b, T] bool, a few of them at a time.
 
     states [b, T, D], targets [b, T]; each result comes back as [b, T], with 0 where nothing is real. The function makes

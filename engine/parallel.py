@@ -69,10 +69,11 @@ class World:
             distributed.all_reduce(x)
         return x
 
-    def sums(self, numbers):
-        """{name: number or tensor [], added up over the processes}, as floats."""
-        values = torch.tensor([float(value) for value in numbers.values()], dtype=torch.float64)
-        return dict(zip(numbers, self.sum(values).tolist()))
+    def sums(self, *parts):
+        """{name: sum over the parts, and over the processes}, as floats; parts: {name: number or tensor []} each."""
+        own = {name: sum(part[name] for part in parts) for name in parts[0]}
+        values = torch.tensor([float(value) for value in own.values()], dtype=torch.float64)
+        return dict(zip(own, self.sum(values).tolist()))
 
     def means(self, numbers):
         """{name: mean of a number over the processes}; what is None (on all of them) stays None."""

@@ -1,8 +1,7 @@
-"""The books of the sampler: which responses go on, and where what they say is written down.
+"""Machinery of the sampler: room for its responses, and a cache that lets go of those that have ended.
 
-How it differs from the textbook: a response that has ended leaves the batch, so that ragged lengths cost what their
-tokens cost. Leaving takes a copy of the cache. So those that have ended leave together, once they are SLACK of the
-batch.
+How it differs from the textbook: a response that has ended leaves the cache, so that ragged lengths cost what their
+tokens cost. Leaving takes a copy of the cache. So those that have ended leave together, once they are SLACK of it.
 """
 
 from dataclasses import replace
@@ -12,7 +11,7 @@ import torch
 from engine.batch import part
 from engine.cache import keep_rows, repeat_rows
 
-SLACK = 1 / 8  # share of ended responses in a batch from which on they leave it
+SLACK = 1 / 8  # share of ended responses in a cache from which on they leave it
 
 
 def samples_each(prompts, seeds, max_new_tokens):
@@ -57,61 +56,38 @@ def shortened(rollout, T):
     return replace(short, states=rollout.states[:, :T])
 
 
-class LiveRows:
-    """The responses that go on: `rows` [b], and for each the `logits` [b, V] and `state` [b, D] of its next token.
+class Reader:
+    """Has the model read a token of each response that goes on, and hides that others may still be in its cache.
 
-    For the model those that have ended are still there, for a while. They are computed as well, and what comes of it is
-    dropped. With three responses of which number 1 ends:
-
-        in the cache    0 1 2         `in_cache`: which rows it holds
-        going on        0 2           `places`: where in `in_cache` they stand; rows = in_cache[places]
+    With three responses of which number 1 has ended: the cache holds rows 0 1 2, and `read` is asked for 0 2. Row 1 is
+    computed as well, and dropped.
     """
 
-    def __init__(self, policy, cache, logits, state, samples):
-        """cache, logits [N, V] and state [N, D] are those of N prompts; each is to have `samples` responses."""
-        repeat_rows(cache, len(logits), samples)
+    def __init__(self, policy, cache, prompts, samples):
+        """The cache has read so many prompts; each is to have `samples` responses."""
+        repeat_rows(cache, prompts, samples)
         self.policy, self.cache = policy, cache
-        self.logits = logits.repeat_interleave(samples, 0)
-        self.state = state.repeat_interleave(samples, 0)
-        self.in_cache = torch.arange(len(self.logits), device=logits.device)
-        self.places = self.in_cache
+        self.held = None  # [rows in the cache]: which responses they are; None: all
 
-    @property
-    def rows(self):
-        """Which responses go on, [b]."""
-        return self.in_cache[self.places]
+    def read(self, rollout, rows, t):
+        """(logits [b, V], states [b, D]) for token t + 1 of some rows [b], in rising order, once token t is written."""
+        if self.held is None:
+            self.held = torch.arange(len(rollout.mask), device=rows.device)
+        places = torch.searchsorted(self.held, rows)  # [b]: where in the cache they are
 
-    def write(self, rollout, t, token, logp, H):
-        """Token t of each, and what it was drawn from, into a Rollout: [b] each."""
-        rows = self.rows
-        place = rollout.prompt_width + t
-        rollout.ids[rows, place] = token
-        rollout.attention[rows, place] = 1
-        rollout.mask[rows, t] = True
-        rollout.logprobs[rows, t] = logp
-        rollout.entropy[rows, t] = H
-        if rollout.states is not None:
-            rollout.states[rows, t] = self.state
-
-    def drop(self, ended):
-        """Those where ended [b] bool is True go on no more."""
-        self.places = self.places[~ended]
-
-    def read(self, rollout, t):
-        """The model reads token t of each, which leaves new logits and states."""
         # Copy the cache without the rows that have ended, if they are many.
-        if len(self.places) <= len(self.in_cache) * (1 - SLACK):
-            keep_rows(self.cache, self.places)
-            self.in_cache = self.rows
-            self.places = torch.arange(len(self.in_cache), device=self.in_cache.device)
+        if len(rows) <= len(self.held) * (1 - SLACK):
+            keep_rows(self.cache, places)
+            self.held = rows
+            places = torch.arange(len(rows), device=rows.device)
 
         # Read the token of each row that the cache holds.
-        place = rollout.prompt_width + t
-        ids = rollout.ids[self.in_cache, place]  # padding where a response has ended
-        attention = rollout.attention[self.in_cache, : place + 1]
-        logits, state = self.policy(ids[:, None], attention, cache=self.cache)
+        end = rollout.prompt_width + t + 1
+        ids = rollout.ids[self.held, end - 1]  # padding where a response has ended
+        attention = rollout.attention[self.held, :end]
+        logits, states = self.policy(ids[:, None], attention, cache=self.cache)
 
-        # Keep what belongs to the rows that go on.
-        if len(self.places) < len(self.in_cache):
-            logits, state = logits[self.places], state[self.places]
-        self.logits, self.state = logits, state
+        # Return what belongs to the rows that were asked for.
+        if len(places) == len(self.held):
+            return logits, states
+        return logits[places], states[places]

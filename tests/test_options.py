@@ -140,7 +140,7 @@ def test_the_best_checkpoint_by_the_evaluations_on_the_way_stays_beside_the_newe
             summary = {"pass@1": next(shares)}
             run.log_evaluation({"step": s.step, "n": 1, "benchmarks": {"toy": summary}})
 
-    monkeypatch.setattr(train, "measure", measured)
+    monkeypatch.setattr(train, "benchmark", measured)
     options = ["--prompts", "4", "--group", "4", "--max_new_tokens", "30", "--steps", "5", "--eval_every", "1"]
     train.main([*options, "--keep_best", "--keep", "1", "--save_every", "100", "--out", str(tmp_path / "run")])
     assert [step for step, _ in checkpoints(tmp_path / "run")] == [2, 5]
