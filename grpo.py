@@ -41,7 +41,7 @@ def group_advantages(rewards, group_size, scale_std=True):
         std = R.std(1, keepdim=True)  # [B / G, 1]: divides by G - 1
         A = A / (std + 1e-6)
     equal = equal_groups(rewards, group_size)  # [B / G]
-    return A.masked_fill(equal[:, None], 0.0).flatten()  # exactly, not up to rounding
+    return A.masked_fill(equal[:, None], 0.0).flatten()  # exactly 0: the mean of equal rewards may be off by rounding
 
 
 def equal_groups(rewards, group_size):
@@ -63,7 +63,8 @@ def token_logprobs(logits, targets, entropy=True):
 def token_weights(mask, normalise, tokens, responses, max_new_tokens):
     """w_it of the loss, float32 [B, T], 0 outside the mask [B, T] bool.
 
-    tokens, responses: counts over the *whole* optimizer update. ValueError: `normalise` is none of these.
+    tokens, responses: counts over the *whole* optimizer update, of what the masks hold and of all responses, empty or
+    not. ValueError: `normalise` is none of these.
 
         token      1 / tokens                       every token weighs the same (DAPO)
         sequence   1 / (length_i responses)         every response weighs the same (GRPO)
@@ -91,8 +92,8 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     """One micro-batch's share of the loss, and a dict of sums that add up over micro-batches.
 
     logp, old_logp, ref_logp, entropy, weights [B, T] floating; advantages [B] or [B, T], else ValueError. The sums,
-    weighted like the loss: clip_fraction; kl, of now to old; kl_reference, of now to the reference. Both are estimates,
-    as the tokens were drawn from the old policy.
+    weighted like the loss: clip_fraction; kl, of now to old; kl_reference, of now to the reference. Both are biased
+    estimates, as the tokens were drawn from the old policy.
     """
     if advantages.dim() not in (1, 2) or len(advantages) != len(logp):
         raise ValueError(f"advantages {list(advantages.shape)}: want [B] or [B, T] for log-probs {list(logp.shape)}")

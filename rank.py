@@ -20,8 +20,8 @@ section 3). s is the stride.
 
 K = floor((T - 1) / s). ERA telescopes to (delta_K - delta_2) / (K - 2), so the first and the last change decide it.
 A prefix has j s + 1 states and not j s, because centring takes one rank away: j s + 1 centred states can have rank j s.
-delta_j compares m_j with the mean of *all* earlier ranks, as the paper has it; a derivative would compare it with
-m_{j-1}. Where rank grows steadily, as in the example, delta_j = m_j / 2. So ERV grows with length, and ERA does not.
+delta_j compares m_j with the mean of *all* earlier ranks, and not with m_{j-1}, as a derivative would. Where rank grows
+steadily, as in the example, that mean is m_j / 2, and so is delta_j: ERV grows with length, and ERA does not.
 
 `effective_rank` and `prefix_ranks` are the definition. Training computes the same numbers faster, in engine/spectra.py,
 and tests compare the two.
@@ -152,7 +152,7 @@ def mean_states(hidden, mask):
 
 
 def dataset_metrics(means, stride=40):
-    """METRICS of a whole set, [1] each: its responses' mean states, means [N, D], as one trajectory (section 4).
+    """METRICS of a whole set, [1] each: its responses' mean states, means [N, D], as one trajectory (paper, section 4).
 
     Its stride counts responses, and is not that of the tokens of a response.
     """

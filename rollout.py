@@ -1,15 +1,15 @@
 """Sampling responses, and computing their log-probs. `Policy` is the one door to the language model.
 
-The idea. The hidden state z_t at the position *before* token t (final layer, after the final norm) predicts token t.
-The LM head computes the token's log-prob from z_t, and rank.py takes the rank of z_1..z_T. `generate` keeps log-probs
-and states while it samples.
+The idea. The hidden state z_t at the position *before* token t (final layer, after the final norm) predicts token t:
+the LM head computes the token's log-prob from it. rank.py takes the rank of z_1..z_T (or, with --rank_layer, of another
+layer's states). `generate` keeps log-probs and states while it samples.
 
     token = min{ v : p_1 + ... + p_v > u }       u: a uniform number, from the response's own seed
 
 So, up to rounding, a response is decided by its seed and not by the other rows of the batch.
 
 How it differs from `model.generate`. Each prompt is read once for all its samples. A response that has ended is sampled
-no more, and once an eighth of the cache belongs to such responses, it is copied without them.
+no more, and leaves the cache soon.
 
 The model is asked in two ways. policy(ids, attention, cache=..) gives the logits of the next token and the state
 at the position before it. policy(ids, attention, targets) gives log-probs, entropies and states of whole responses.
@@ -82,7 +82,7 @@ def inverse_cdf(logits, u, temperature=1.0, top_p=1.0):
     p = (logits.float() / temperature).softmax(-1)
     p = p.double()  # a float32 sum over a large vocabulary drifts
     if top_p < 1:
-        p = nucleus(p, top_p)
+        p = nucleus(p, top_p)  # sums to less than 1; first_above scales u by the sum
     return first_above(p.cumsum(-1), u)
 
 
@@ -108,7 +108,8 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
     logits, z = logits.repeat_interleave(samples, 0), z.repeat_interleave(samples, 0)
     rollout = Rollout(**empty_rows(ids, attention, samples, max_new_tokens, z if keep_states else None))
 
-    rows = torch.arange(len(seeds), device=device)  # [b]: the responses that go on; row i of logits and z is rows[i]'s
+    # `rows` [b] are the responses that go on. logits[i] and z[i] belong to response rows[i].
+    rows = torch.arange(len(seeds), device=device)
     for t in range(max_new_tokens):
         # Draw token t of each, and write it down.
         token = inverse_cdf(logits, u[rows, t], temperature, top_p)  # [b]
@@ -122,7 +123,8 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
         if len(rows) == 0 or t + 1 == max_new_tokens:
             return shortened(rollout, t + 1)
 
-        # The model reads token t of the others.
+        # The model reads token t of the others. (Rows that have ended are read with them, and what comes of it dropped,
+        # until they are an eighth of the cache. Then it is copied without them.)
         logits, z = reader.read(rollout, rows, t)  # [b, V], [b, D]
 
 

@@ -9,9 +9,9 @@ The paper calls a high ER exploration and a high ERV exploitation. ERA sets thei
     Phi  = beta tanh(d_ER) + (1 - beta) tanh(d_ERV)           dual channel: exploration, exploitation
     A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2 (arXiv:2509.23808)
 
-Why ERA sets them. Where ERA is above its mean, beta is above 1/2 and ER counts more: the paper wants exploration before
-the model grows overconfident. Where ERA is below, ERV counts more. The paper's argument: where rank grows steadily, ER
-and ERV grow with the length of a response, and ERA does not (README, section 5).
+Why ERA sets them. A high ERA gives ER more weight: the paper wants exploration before the model grows overconfident. A
+low one gives it to ERV. Why ERA and not another metric? Where rank grows steadily, ER and ERV are merely larger for a
+longer response, and ERA is not (README, section 5).
 
 Why the bonus is bounded. It is smaller than |A|, so A' keeps the sign of A: a response below its group's mean is
 punished less, and never praised. Where A = 0, as in a group of equal rewards, there is no bonus. Nor is there one in
@@ -45,7 +45,7 @@ def deviation(x, mu):
     tensor([ 0.2000, -0.1000,  0.0000], dtype=torch.float64)
     """
     relative = (x.double() - mu) / (abs(mu) + EPS)
-    # The clamp is the paper's: a mu close to 0 makes d huge. It decides little, as tanh(5) and sigmoid(10) are 0.9999.
+    # The clamp is the paper's: a mu close to 0 makes d huge. It decides little: tanh(5) and sigmoid(2 x 5) are 0.9999.
     clamped = relative.clamp(-5, 5)
     return clamped.nan_to_num(nan=0.0)
 
@@ -79,7 +79,7 @@ def shape_advantages(
     if mode in HELD_BETA:
         beta = torch.full_like(beta, HELD_BETA[mode])
 
-    # Two channels, each between -1 and 1, mixed by that weight. A third would be one more tanh(d[name]).
+    # Two channels, each between -1 and 1, mixed by that weight. For a third, add tanh(d[name]).
     Phi = beta * torch.tanh(d["er"]) + (1 - beta) * torch.tanh(d["erv"])  # [B]
 
     # Only what is above usual counts, and never more than a share of the advantage.

@@ -12,8 +12,8 @@ Full working is one line for each operation, and a box:
     28+8=36
     \boxed{36}
 
-What there is to learn. The base model is usually right where a line has one operation, and wrong where it left a line
-out, which it often does. Now and then it writes all of them. RL reinforces that.
+What there is to learn. The base model is usually right if it writes a line for every operation, and usually wrong if it
+leaves one out, which it mostly does. RL reinforces the full working.
 
 The base model (engine/toy_model.py made it) goes through the same code as a 7B model. A first reader can stop here:
 what follows makes such problems.
@@ -36,11 +36,11 @@ LEVELS = {
     3: (4, STARTS),
     4: (5, STARTS),
     5: (6, STARTS),
-    6: (8, STARTS),  # longer than any that RL trains on
+    6: (8, STARTS),
     7: (4, UNSEEN_STARTS),
     8: (6, UNSEEN_STARTS),
 }
-TRAIN_LEVELS = (2, 3, 4, 5)
+TRAIN_LEVELS = (2, 3, 4, 5)  # the others are only tested
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 
 

@@ -15,7 +15,7 @@ One training step (`train_step`), for the B = prompts x group responses of a bat
     torchrun --nproc_per_node 8 train.py …                  the same on 8 GPUs
 
 A mini-batch is the responses of one optimizer update: half of the step's, by default. A micro-batch is a part of it, of
-at most --micro_tokens tokens, which is what the memory must hold. The default run has 32 prompts x 8 responses, and
+at most --micro_tokens padded tokens: what the memory must hold. The default run has 32 prompts x 8 responses, and
 neither KL nor entropy in its loss.
 
 How it differs from a framework's trainer. Seed and step decide the prompts; seed, step, prompt and sample decide the
@@ -53,10 +53,12 @@ def train_step(s):
     rollout = sample(s, numbers, prompts)  # B responses of at most T tokens
     clock.lap("rollout")
 
-    # 2. Verify the answers. If a CPU core is idle, it measures the hidden states meanwhile; else pending.result() does.
+    # Measuring the states (part 3) begins now if torch uses one thread of a CPU, on another core; else in result().
     pending = parallel.in_background(s.world.device, measure_states, rollout, c)
-    answered = [problem for problem in problems for _ in range(c.group)]  # one for each response
-    graded = grade(s.reward, answered, rollout, s.tokenizer, c.max_new_tokens, c.overlong_buffer)
+
+    # 2. Verify the answers.
+    problems = [problem for problem in problems for _ in range(c.group)]  # one for each response
+    graded = grade(s.reward, problems, rollout, s.tokenizer, c.max_new_tokens, c.overlong_buffer)
     clock.lap("verify")
 
     # The loss will compare with the policy before the step's first update, and with the reference if there is one.
@@ -65,13 +67,14 @@ def train_step(s):
 
     # 3. Shape the advantages.
     A = group_advantages(graded.rewards, c.group, c.scale_std)  # [B]
-    metrics, for_log = pending.result()  # {name: [B]}
+    metrics, for_log = pending.result()  # {name: [B]}, and what is only logged
     signal = metrics if c.shaping != "shuffled" else dealt_out(s, metrics, numbers)
-    shaped, bonus = shape_advantages(
+    shaped, bonus_stats = shape_advantages(
         A, signal, s.baseline, c.kappa, c.gain, c.shaping, mask=rollout.mask, entropy=rollout.entropy
     )
 
-    # Update the running means last: this step had to be compared with those before it.
+    # Only now update the running means: this step had to be compared with those before it. `means` are over the
+    # responses of all processes that have the metric; `undefined` counts those that are too short for it.
     means, undefined = s.world.known_means(metrics)  # {name: number} each
     s.baseline = update_baseline(s.baseline, means, c.alpha)
     clock.lap("rank")
@@ -86,7 +89,7 @@ def train_step(s):
     # 5. Log.
     s.samples = few_samples(s.step, c.log_samples, graded, metrics, for_log.curves, A, shaped, rollout.mask)
     described = describe(s.world, rollout, graded, c.group)
-    bonuses = s.world.means(bonus)
+    bonuses = s.world.means(bonus_stats)
     ranks = describe_ranks(s.world, means, undefined, for_log.mean_state, numbers)
     line = runs.joined({"step": s.step}, described, bonuses, updated, *ranks)
     clock.lap("other")
@@ -119,7 +122,7 @@ def other_logprobs(s, rollout):
     old = reference = None
     with parallel.unsharded(s.policy, s.reference):
         # Why not the sampler's log-probs? The sampler rounds differently: a policy that has not moved would have ratios
-        # that are not 1. With a single mini-batch it never moves before loss_of compares it, and needs no scoring.
+        # that are not 1. With a single mini-batch it cannot have moved: loss_of takes its own log-probs, detached.
         if c.mini_batches > 1:
             old = score_logprobs(s.policy, rollout, c.temperature, c.micro_tokens)
         if s.reference:
@@ -139,15 +142,15 @@ def update(s, rollout):
 
     updates = []
     for rows in gradients.rows_of_updates(rollout, c.mini_batches):
-        # Its loss is the sum of loss_of over micro-batches (and processes), because the weights of tokens divide by
-        # counts over the whole mini-batch. backward() adds up the gradient.
-        tokens, responses = s.world.counts(rollout.learnt[rows])
+        # The loss of an update is one sum over its tokens, each with a weight that divides by counts over the whole
+        # mini-batch (of all processes). So the gradients of its micro-batches add up to the right one.
+        token_count, response_count = s.world.counts(rollout.learnt[rows])
         logged = []
-        micro_batches = [part for _, part in rollout.micro_batches(c.micro_tokens, rows)]
-        for part in s.world.equally_often(micro_batches):
-            weights = token_weights(part.learnt, c.normalise, tokens, responses, c.max_new_tokens)  # [b, T]
+        parts = [part for _, part in rollout.micro_batches(c.micro_tokens, rows)]
+        for part in s.world.equally_often(parts):  # on one process: for part in parts
+            weights = token_weights(part.learnt, c.normalise, token_count, response_count, c.max_new_tokens)  # [b, T]
             loss, stats = loss_of(s, part, weights)
-            s.world.backward(loss)
+            s.world.backward(loss)  # on one process: loss.backward()
             logged.append(stats)
 
         # One step of the optimizer.
@@ -198,7 +201,7 @@ def train(s, run):
 
 def dealt_out(s, metrics, numbers):
     """The control `shuffled`: the metrics of the step's responses, dealt out among them at random."""
-    return s.world.of_other_responses(metrics, numbers, s.config.group, sample_seed(s.config.seed, s.step, "order"))
+    return s.world.deal_out(metrics, numbers, s.config.group, sample_seed(s.config.seed, s.step, "order"))
 
 
 def benchmark(s, run, samples):

@@ -136,7 +136,7 @@ class World:
         everything = sorted(self.gather(list(own)), key=lambda item: item[0])
         return torch.cat([rows for _, rows in everything])
 
-    def of_other_responses(self, metrics, numbers, group, seed):
+    def deal_out(self, metrics, numbers, group, seed):
         """Metrics {name: [B]} dealt out anew among all responses of the step, by a permutation that `seed` decides.
 
         numbers: of this process's prompts (own_prompts), with `group` responses to each.

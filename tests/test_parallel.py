@@ -101,20 +101,20 @@ def test_the_batch_of_a_step_is_that_of_all_processes_dealt_out_by_mini_batch():
 
 def test_other_responses_get_each_others_metrics_as_a_whole_and_every_one_is_dealt_out_once():
     metrics = {"er": torch.arange(8.0), "erv": 10 + torch.arange(8.0)}
-    dealt = World(0, 1, CPU).of_other_responses(metrics, numbers=[0, 1], group=4, seed=3)
+    dealt = World(0, 1, CPU).deal_out(metrics, numbers=[0, 1], group=4, seed=3)
     assert sorted(dealt["er"].tolist()) == metrics["er"].tolist() and dealt["er"].tolist() != metrics["er"].tolist()
     assert torch.equal(dealt["erv"], dealt["er"] + 10)  # a response's metrics stay together
 
 
 def test_metrics_are_dealt_out_alike_by_one_process_and_by_two():
     er = torch.arange(8.0)
-    whole = World(0, 1, CPU).of_other_responses({"er": er}, [0, 1, 2, 3], 2, seed=3)["er"]
+    whole = World(0, 1, CPU).deal_out({"er": er}, [0, 1, 2, 3], 2, seed=3)["er"]
     for rank in (0, 1):
         own, other = ([0, 2], [1, 3]) if rank == 0 else ([1, 3], [0, 2])
         answer = [(place, er[2 * place : 2 * place + 2, None]) for place in other]
         mine = torch.cat([er[2 * place : 2 * place + 2] for place in own])
         world = Among(rank, 2, CPU, [[answer]])
-        dealt = world.of_other_responses({"er": mine}, own, 2, seed=3)["er"]
+        dealt = world.deal_out({"er": mine}, own, 2, seed=3)["er"]
         assert torch.equal(dealt, torch.cat([whole[2 * place : 2 * place + 2] for place in own]))
 
 
