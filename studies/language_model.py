@@ -12,9 +12,9 @@ others are tested. They are asked in two ways, and --prepare writes the files of
     runs/train.jsonl, test.jsonl                What is 14 + 8? Reply with only "The answer is" and the number.
     runs/shown-train.jsonl, shown-test.jsonl    the same question behind two examples that end in "The answer is 7."
 
-The first is what the comparison below trains on, with the verifier as the reward. The model is right 2 times in 100. It
-learns a trick, which was found only after the comparison: "The answer is 14 + 8." has the right value. The second is
-the demonstration of the README: right 13 times in 100, and paid by plain_number.py, which wants digits.
+The first is paid by the verifier. The model is right 2 times in 100. It learns a trick, which was found only after the
+comparison on it: "The answer is 14 + 8." has the right value. The second is the demonstration of the README: right 13
+times in 100, and paid by plain_number.py, which wants digits.
 
 The comparison. Arms are modes of shaping.py, and one more: `length` pays for the number of tokens where `er` pays for
 ER (length_bonus.py). Arms share their seeds, as in ablation.py, which makes the runs. Measures, chosen before any run
@@ -24,12 +24,14 @@ of the comparison:
     pass@1, pass@8        of the last checkpoint on the 64 held-out questions, 8 samples each
     entropy, length, ER   mean over the last 5 steps
     equal groups          share of responses whose group has one reward, last 5 steps: nothing is learnt from them
-    collapsed             runs whose responses end, over the last 5 steps, shorter than the bare answer (10 tokens)
+    collapsed             runs whose responses end, over the last 5 steps, shorter than the bare answer (10 tokens); not
+                          in `shown`, which asks for no more
 
-Settings. `sums`: learning rate 1e-5, 24 steps. It was chosen on one run of `none` alone, with another split of the
-questions: reward 0.03 at step 3, 0.6 at step 12, 0.98 at step 18. `fast`: learning rate 3e-5, chosen before any run
-with it; a policy that moves faster has less time to explore. Everything is multiplied in bfloat16 (--bfloat16), which
-is three times faster here; weights stay float32.
+Settings. `sums`: the first question, learning rate 1e-5, 24 steps. It was chosen on one run of `none` alone, with another
+split of the questions: reward 0.03 at step 3, 0.6 at step 12, 0.98 at step 18. `shown`: the second, 40 steps, as in the
+README; chosen when the trick was known, on one run each of `none` and `verl` with seed 0, which differed by 4 points of
+pass@1. `fast`: as `sums` with learning rate 3e-5, chosen before any run with it; a policy that moves faster has less time
+to explore. Everything is multiplied in bfloat16 (--bfloat16), which is three times faster here; weights stay float32.
 
 Why did a response get its bonus? Each run keeps, for right and wrong responses of each length, how many there were, how
 many got a bonus, and the sums of |A| and of the bonus.
@@ -44,6 +46,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,19 +63,28 @@ ASK = {
     "shown-": "What is 3 + 4? The answer is 7.\nWhat is 12 - 5? The answer is 7.\nWhat is {}?",
 }  # beginning of a file's name: how it asks
 TESTED = 64  # questions
-BINS = (8, 12, 16, 24, 31, 32)  # upper ends of the lengths that are counted together; 32 is --max_new_tokens
+BINS = {32: (8, 12, 16, 24, 31, 32), 12: (6, 7, 8, 9, 11, 12)}  # by --max_new_tokens: upper ends of the lengths that
+# are counted together
 
 CURVES = (*ablation.CURVES, "equal_groups", "truncated")
 TRAIN = (
-    "--model MODEL --data DIR/train.jsonl --template chatml --stride 4 --steps 24 --prompts 8 --group 8 "
-    "--mini_batches 1 --lr LR --max_new_tokens 32 --reward correct --normalise token --kl_coef 0 --entropy_coef 0 "
-    "--bfloat16 --micro_tokens 1024 --threads 1 --log_samples 64"
+    "--model MODEL --data DIR/{way}train.jsonl --template {template} --stride {stride} --steps {steps} --prompts 8 "
+    "--group 8 --mini_batches 1 --lr {lr} --max_new_tokens {tokens} --reward {reward} --normalise token --kl_coef 0 "
+    "--entropy_coef 0 --bfloat16 --micro_tokens 1024 --threads 1 --log_samples 64"
 )
 EVAL = (
-    "--bench DIR/test.jsonl --template chatml --n 8 --temperature 1 --top_p 1 --max_new_tokens 32 --stride 4 "
-    "--bfloat16 --threads 1"
+    "--bench DIR/{way}test.jsonl --template {template} --n 8 --temperature 1 --top_p 1 --max_new_tokens {tokens} "
+    "--stride {stride} --bfloat16 --threads 1"
 )
-RATES = {"sums": "1e-5", "fast": "3e-5"}
+SUMS = {"way": "", "template": "chatml", "stride": 4, "steps": 24, "lr": "1e-5", "tokens": 32, "reward": "correct"}
+SETTINGS = {
+    "sums": SUMS,
+    "shown": {
+        "way": "shown-", "template": "plain", "stride": 2, "steps": 40, "lr": "1e-5", "tokens": 12,
+        "reward": "DIR/plain_number.py:plain_number",
+    },
+    "fast": SUMS | {"lr": "3e-5"},
+}  # fmt: skip
 SCRIPTS = {"length": ("studies/length_bonus.py", "er")}
 
 
@@ -88,7 +100,7 @@ def main(argv=None):
                 path = args.out / f"language-{name}.json"
                 ablation.run(name, setting(name, model), args.arms, args.seeds, args.jobs, path, args.train, args.eval)
         if not args.prepare:
-            report(args.out, list(RATES))
+            report(args.out, list(SETTINGS))
     except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
         sys.exit(f"language_model.py: {error}")
     except KeyboardInterrupt:
@@ -142,25 +154,28 @@ def write_sums(folder, seed=0):
 
 
 def setting(name, model):
-    """The ablation.Setting of a name of RATES. A folder is DIR/model in the options: results name no machine."""
+    """The ablation.Setting of a name of SETTINGS. A folder is DIR/model in the options: results name no machine."""
+    options = SETTINGS[name]
     there = Path(model)
 
     def write(folder, seed):
         write_sums(folder)
+        (folder / "plain_number.py").symlink_to(ROOT / "studies/plain_number.py")
         if there.exists():
             (folder / "model").symlink_to(there.resolve())
 
     own = "DIR/model" if there.exists() else model
-    train = TRAIN.replace("MODEL", own).replace("LR", RATES[name])
-    return Setting(train, EVAL, write, own, CURVES, SCRIPTS, bonuses)
+    train = TRAIN.format(**options).replace("MODEL", own)
+    keep = partial(bonuses, ends=BINS[options["tokens"]])
+    return Setting(train, EVAL.format(**options), write, own, CURVES, SCRIPTS, keep)
 
 
-def bonuses(samples):
+def bonuses(samples, ends):
     """{"bonuses": {verdict: {upper end of length: [responses, with a bonus, sum of |A|, sum of bonuses]}}}."""
-    found = {verdict: {str(end): [0, 0, 0.0, 0.0] for end in BINS} for verdict in ("right", "wrong")}
+    found = {verdict: {str(end): [0, 0, 0.0, 0.0] for end in ends} for verdict in ("right", "wrong")}
     for sample in samples:
         verdict = "right" if sample["correct"] else "wrong"
-        end = next(end for end in BINS if sample["length"] <= end)
+        end = next(end for end in ends if sample["length"] <= end)
         bonus = sample["shaped_advantage"] - sample["advantage"]
         cell = found[verdict][str(end)]
         for i, value in enumerate((1, int(bonus > 0), abs(sample["advantage"]), bonus)):
@@ -172,7 +187,7 @@ def parse(argv=None):
     parser = argparse.ArgumentParser(description="VERL against plain GRPO on a real language model, over seeds.")
     parser.add_argument("--model", help="folder or hub id; left out: SmolLM2-135M-Instruct, fetched to runs/smollm2")
     parser.add_argument("--prepare", action="store_true", help="only fetch the model, and write the questions to runs/")
-    parser.add_argument("--settings", default=",".join(RATES))
+    parser.add_argument("--settings", default=",".join(SETTINGS))
     parser.add_argument("--arms", default="verl,shuffled,length", help="beside none")
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 .. N-1")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one core each")
@@ -181,7 +196,7 @@ def parse(argv=None):
     parser.add_argument("--train", default="", help="more options for train.py, such as '--steps 2'")
     parser.add_argument("--eval", default="", help="more options for eval.py, such as '--limit 2'")
     args = parser.parse_args(argv)
-    args.settings, args.arms = ablation.chosen(parser, args, RATES, (*MODES, *SCRIPTS))
+    args.settings, args.arms = ablation.chosen(parser, args, SETTINGS, (*MODES, *SCRIPTS))
     return args
 
 

@@ -1,7 +1,7 @@
 """What did VERL do on the language model? Tables and picture of language_model.py, from its results alone.
 
-Three things for each setting. The measures, as paired differences to `none` (ablation_table.py). How many runs ended in
-collapse: responses shorter than BARE tokens, which is the answer without any working. And the bonus: which responses
+Three things for each setting. The measures, as paired differences to `none` (ablation_table.py). Each run's pass@1, and
+how many runs ended in collapse: responses shorter than BARE tokens, the answer without any working. And the bonus: which responses
 got it, by verdict and by length, and what it was worth beside the advantage,
 
     share = runs' sum of bonuses / runs' sum of |A|                of the responses of a length, right or wrong
@@ -13,7 +13,7 @@ import statistics
 from ablation_table import LAST, SCALE, by_arm, differences, draw_differences, measure_of, measures, rows
 from plot import STYLES, draw_curve, pyplot
 
-BARE = 10  # tokens of "The answer is 22." and its end
+BARE = {"sums": 10, "fast": 10}  # by setting: tokens of "The answer is 22." and its end
 ORDER = ("none", "verl", "shuffled", "length", "er", "erv", "entropy", "equal")
 
 HEAD = """# A language model: paired differences to plain GRPO
@@ -35,25 +35,35 @@ def markdown(name, kept):
     text = [f"## {name}: {len(runs['none'])} seeds; the base has {base}; {minutes:.0f} minutes a run on a core", ""]
     text += lines
     text += [f"{sum(clear)} of these {len(clear)} intervals exclude 0; chance would give {len(clear) / 20:.0f}.", ""]
-    text += ["Every run:", "", *every_run(runs), "", "Where the bonus went:", "", *bonus_table(runs), ""]
+    text += [
+        "Every run:",
+        "",
+        *every_run(runs, BARE.get(name)),
+        "",
+        "Where the bonus went:",
+        "",
+        *bonus_table(runs),
+        "",
+    ]
     return "\n".join(text)
 
 
-def every_run(runs):
-    """A row for each arm: pass@1 of each seed, and in how many the responses collapsed."""
+def every_run(runs, bare):
+    """A row for each arm: pass@1 of each seed, and in how many the last steps' responses are shorter than `bare`."""
     seeds = sorted({seed for own in runs.values() for seed in own}, key=int)
-    lines = [f"| arm, pass@1 | {' | '.join(f'seed {seed}' for seed in seeds)} | collapsed |"]
-    lines.append("|---" * (len(seeds) + 2) + "|")
+    head = ["arm, pass@1", *(f"seed {seed}" for seed in seeds), *(["collapsed"] if bare else [])]
+    lines = [table_row(head), "|---" * len(head) + "|"]
     for arm, own in runs.items():
         cells = [f"{100 * measures(own[seed])['pass@1']:.1f}" if seed in own else "" for seed in seeds]
-        collapsed = sum(ends_bare(record) for record in own.values())
-        lines.append(f"| {arm} | {' | '.join(cells)} | {collapsed} of {len(own)} |")
+        if bare:
+            lengths = [statistics.fmean(record["curves"]["length"][-LAST:]) for record in own.values()]
+            cells.append(f"{sum(length < bare for length in lengths)} of {len(own)}")
+        lines.append(table_row([arm, *cells]))
     return lines
 
 
-def ends_bare(record):
-    """Whether the responses of the last steps are shorter than a bare answer with its end."""
-    return statistics.fmean(record["curves"]["length"][-LAST:]) < BARE
+def table_row(cells):
+    return f"| {' | '.join(cells)} |"
 
 
 def bonus_table(runs):

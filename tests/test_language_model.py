@@ -59,7 +59,7 @@ def test_the_bonus_is_counted_by_verdict_and_length():
         {"correct": True, "length": 12, "advantage": 2.0, "shaped_advantage": 2.0},
         {"correct": False, "length": 32, "advantage": -1.0, "shaped_advantage": -0.75},
     ]
-    found = language_model.bonuses(samples)["bonuses"]
+    found = language_model.bonuses(samples, ends=(8, 12, 32))["bonuses"]
     assert found["right"]["12"] == [2, 1, 3.0, 0.5] and found["wrong"]["32"] == [1, 1, 1.0, 0.25]
     assert found["right"]["8"] == [0, 0, 0.0, 0.0]
 
@@ -96,12 +96,27 @@ def test_the_table_has_differences_collapsed_runs_and_the_bonus_beside_the_advan
     assert "no picture" in capsys.readouterr().out
 
 
+def test_a_setting_whose_bare_answer_is_what_is_asked_for_counts_no_collapse():
+    runs = {"none": {"0": record(0.4, 7.0, 0.5)}, "verl": {"1": record(0.4, 7.0, 0.25)}}
+    assert language_table.every_run(runs, None)[2:] == ["| none | 50.0 |  |", "| verl |  | 25.0 |"]
+    assert language_table.every_run(runs, 7.5)[3] == "| verl |  | 25.0 | 1 of 1 |"
+
+
+@pytest.mark.slow
+def test_one_run_of_the_setting_with_a_reward_of_its_own():
+    setting = language_model.setting("shown", str(BASE))
+    small = {"train": f"{setting.train} --steps 2 --prompts 2 --group 2", "eval": f"{setting.eval} --limit 1"}
+    record = ablation.one(setting, "none", 0, small)
+    assert sum(cell[0] for cell in record["bonuses"]["wrong"].values()) == 2 * 2 * 2
+    assert "--reward DIR/plain_number.py:plain_number" in record["commands"][0]
+
+
 def test_the_published_tables_are_those_of_the_published_results(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     results = ROOT / "studies/results"
     for path in results.glob("language-*.json"):
         (tmp_path / path.name).write_text(path.read_text())
-    language_table.report(tmp_path, list(language_model.RATES))
+    language_table.report(tmp_path, list(language_model.SETTINGS))
     assert (tmp_path / "language.md").read_text() == (results / "language.md").read_text()
 
 
