@@ -63,8 +63,8 @@ def token_logprobs(logits, targets, entropy=True):
 def token_weights(mask, normalise, tokens, responses, max_new_tokens):
     """w_it of the loss, float32 [B, T], 0 outside the mask [B, T] bool.
 
-    tokens, responses: counts over the *whole* optimizer update, of what the masks hold and of all responses, empty or
-    not. ValueError: `normalise` is none of these.
+    tokens, responses: counts over the *whole* optimizer update: True in its masks, and rows. ValueError: no such
+    `normalise`.
 
         token      1 / tokens                       every token weighs the same (DAPO)
         sequence   1 / (length_i responses)         every response weighs the same (GRPO)
@@ -82,7 +82,7 @@ def token_weights(mask, normalise, tokens, responses, max_new_tokens):
 
 
 def k3(logp, other_logp):
-    """KL_it ("k3"), any shape: the mean over tokens that the policy of logp has drawn is KL(this || other)."""
+    """KL_it ("k3"), any shape: its mean over tokens drawn from p is KL(p || other), where logp = ln p."""
     log_ratio = other_logp - logp
     return log_ratio.exp() - log_ratio - 1
 
@@ -105,7 +105,7 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     counted = weights > 0  # [B, T]
     A, logp, old_logp = (x.where(counted, 0.0) for x in (A, logp, old_logp))
 
-    # How much likelier has each token become since the step's first update?
+    # How much likelier has each token become in this step?
     ratio = (logp - old_logp).exp()
 
     # Where the ratio lies beyond the clip range on the side that A favours, J is constant: nothing pushes it further.

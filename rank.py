@@ -1,7 +1,7 @@
 """Effective rank (ER) of hidden states, and its velocity (ERV) and acceleration (ERA) along a response.
 
 The idea. The hidden states z_1..z_T of a response are points in D dimensions. ER counts the directions in which they
-spread. ERV, the mean of its changes along the response, says how fast it grows; ERA says how fast these changes rise.
+spread. Its "velocity" ERV and "acceleration" ERA say how it grows along the response.
 
 For Z [n, D], whose rows are centred, with singular values sigma_k (Roy & Vetterli, EUSIPCO 2007):
 
@@ -20,11 +20,11 @@ section 3). s is the stride.
 
 K = floor((T - 1) / s). ERA telescopes to (delta_K - delta_2) / (K - 2), so the first and the last change decide it.
 A prefix has j s + 1 states and not j s, because centring takes one rank away: j s + 1 centred states can have rank j s.
-delta_j compares m_j with the mean of *all* earlier ranks, and not with m_{j-1}, as a derivative would. Where rank grows
-steadily, as in the example, that mean is m_j / 2, and so is delta_j: ERV grows with length, and ERA does not.
+The names mislead a little, as delta_j compares m_j with the mean of *all* earlier ranks, not with m_{j-1}. Where rank
+grows steadily, as in the example, that mean is m_j / 2, and so is delta_j. So ERV grows with the length of a response,
+and it is ERA that is the (half) rate of growth.
 
-`effective_rank` and `prefix_ranks` are the definition. Training computes the same numbers faster, in engine/spectra.py,
-and tests compare the two.
+`effective_rank` and `prefix_ranks` are the definition. Training computes the same numbers in engine/spectra.py, faster.
 
 How it differs from the paper's release. Spectra are float64, because float32 errors look like further directions. A
 metric that is undefined is NaN, and not 0.
@@ -105,10 +105,10 @@ class Measured:
     hidden: torch.Tensor  # [B, T, D] floating: the states
     mask: torch.Tensor  # [B, T] bool: which states count
     whole: torch.Tensor  # [B] float64: ER of each whole response
-    prefixes: torch.Tensor  # [B, K] float64: m_j, NaN beyond the last
+    prefixes: torch.Tensor  # [B, K] float64: m_j, NaN beyond the last; with a window, m_j of its states
 
 
-# A metric is a function of Measured -> [B] float64. A line here logs a new one; a term of Phi in shaping.py uses it:
+# A metric is a function of Measured -> [B] float64. A new line here is logged; a term in shaping.py uses it.
 #     "size": lambda batch: mean_states(batch.hidden, batch.mask).norm(dim=1),
 METRICS = {
     "er": lambda batch: batch.whole,
@@ -121,7 +121,7 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
     """METRICS of every response: {name: [B] float64}, from hidden [B, T, D] floating and mask [B, T] bool.
 
     stride   s, states between prefixes
-    window   None: the whole response. W: ERV and ERA see its last W states only (the release: 512)
+    window   None: the whole response. W: ERV and ERA see its last W > 3 stride states only (the release: 512)
     method   "exact"; "fast", to 1e-6; "auto", the cheaper of the two
 
     NaN or Inf in a response: its metrics are NaN, and a RuntimeWarning. ValueError: wrong shape or dtype, stride < 1,
@@ -152,7 +152,7 @@ def mean_states(hidden, mask):
 
 
 def dataset_metrics(means, stride=40):
-    """METRICS of a whole set, [1] each: its responses' mean states, means [N, D], as one trajectory (paper, section 4).
+    """METRICS of one trajectory, the mean states of many responses, means [N, D]: [1] each (paper, section 4).
 
     Its stride counts responses, and is not that of the tokens of a response.
     """

@@ -1,7 +1,8 @@
 """Sampling responses, and computing their log-probs. `Policy` is the one door to the language model.
 
 The idea. The hidden state z_t at the position *before* token t (final layer, after the final norm) predicts token t:
-the LM head computes the token's log-prob from it. rank.py takes the rank of z_1..z_T (or, with --rank_layer, of another
+the LM head computes the token's log-prob from it. With prompt p p and response a b c, the states of the response are
+those at p a b. rank.py takes the rank of z_1..z_T (or, with --rank_layer, of another
 layer's states). `generate` keeps log-probs and states while it samples.
 
     token = min{ v : p_1 + ... + p_v > u }       u: a uniform number, from the response's own seed
@@ -71,7 +72,7 @@ class Rollout:
         return tokenizer.batch_decode(sampled, skip_special_tokens=True)
 
     def micro_batches(self, max_tokens, rows=None):
-        """All B, or `rows`, in parts of `max_tokens` padded tokens: yields (rows [b], their Rollout without states)."""
+        """All B, or `rows`, in parts of at most `max_tokens` padded tokens; yields (rows [b], a Rollout)."""
         return micro_batches(self, max_tokens, rows)
 
 
@@ -123,8 +124,8 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
         if len(rows) == 0 or t + 1 == max_new_tokens:
             return shortened(rollout, t + 1)
 
-        # The model reads token t of the others. (Rows that have ended are read with them, and what comes of it dropped,
-        # until they are an eighth of the cache. Then it is copied without them.)
+        # The model reads token t of the others, from rollout.ids. (It reads every row that the cache still holds,
+        # padding where a response has ended. What comes back is that of `rows`.)
         logits, z = reader.read(rollout, rows, t)  # [b, V], [b, D]
 
 
@@ -190,8 +191,8 @@ class Policy(nn.Module):
         def of_tokens(z, token):  # [n, D], [n] -> [n], [n]
             return token_logprobs(self.logits(z) / temperature, token, entropy)
 
-        # Logits of all tokens, [b, T, V], may not fit the memory. by_token is of_tokens(z, targets) with 0 on padding,
-        # computed for some of the real tokens at a time.
+        # Logits of all tokens, [b, T, V], may not fit the memory. by_token applies of_tokens to some of the real tokens
+        # at a time, and puts 0 on padding.
         z = final[:, predicting]  # [b, T, D]
         logp, H = by_token(of_tokens, z, targets, real, self.vocabulary)
         return logp, H, measured[:, predicting].clone()  # a copy: a view would keep the prompt's states in memory

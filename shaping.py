@@ -15,7 +15,7 @@ longer response, and ERA is not (README, section 5).
 
 Why the bonus is bounded. It is smaller than |A|, so A' keeps the sign of A: a response below its group's mean is
 punished less, and never praised. Where A = 0, as in a group of equal rewards, there is no bonus. Nor is there one in
-the first step, which has no mu (`entropy` needs none). README, section 6, works an example through.
+the first step, which has no mu (the mode `entropy` needs none). README, section 6, works an example through.
 
 How it differs from the paper's release: there the bonus is switched off (docs/release.md).
 

@@ -19,11 +19,12 @@ at most --micro_tokens padded tokens: what the memory must hold. The default run
 neither KL nor entropy in its loss.
 
 How it differs from a framework's trainer. Seed and step decide the prompts; seed, step, prompt and sample decide the
-random numbers of a response. So a resumed run repeats what was lost, and several processes do together,
-up to rounding, what one does alone. Left out: LoRA, several turns, dynamic sampling.
+random numbers of a response. So a resumed run repeats what was lost, and several processes end with the weights of one,
+up to rounding. Left out: LoRA, several turns, dynamic sampling.
 
 In the code c is the configuration (engine/config.py) and s the state of the run (engine/state.py). s.world knows about
-other processes; a first reader can take there to be none, and s.world.size to be 1.
+other processes. A first reader can take there to be none: then step_batch draws the step's prompts, their `numbers` are
+0, 1, 2 .., and what is counted, summed or averaged is what this process has.
 """
 
 from engine import gradients, parallel, runs
@@ -48,12 +49,12 @@ def train_step(s):
     """
     c, clock = s.config, runs.Clock()
 
-    # 1. Sample responses to the step's prompts. A prompt's number is its place in the step: 0, 1, 2 .. on one process.
+    # 1. Sample responses to the step's prompts.
     numbers, problems, prompts = s.world.step_batch(s.problems, s.step, c.prompts, c.mini_batches, c.seed)
     rollout = sample(s, numbers, prompts)  # B responses of at most T tokens
     clock.lap("rollout")
 
-    # Measuring the states (part 3) begins now if torch uses one thread of a CPU, on another core; else in result().
+    # Measure the states, for part 3. With one CPU thread this begins now, on another core; otherwise result() does it.
     pending = parallel.in_background(s.world.device, measure_states, rollout, c)
 
     # 2. Verify the answers.
@@ -62,7 +63,7 @@ def train_step(s):
     clock.lap("verify")
 
     # The loss will compare with the policy before the step's first update, and with the reference if there is one.
-    rollout.old_logprobs, rollout.ref_logprobs = other_logprobs(s, rollout)  # [B, T] each
+    rollout.old_logprobs, rollout.ref_logprobs = other_logprobs(s, rollout)  # [B, T] or None
     clock.lap("score")
 
     # 3. Shape the advantages.
@@ -74,7 +75,7 @@ def train_step(s):
     )
 
     # Only now update the running means: this step had to be compared with those before it. `means` are over the
-    # responses of all processes that have the metric; `undefined` counts those that are too short for it.
+    # responses, of all processes, that have a metric; `undefined` counts the others.
     means, undefined = s.world.known_means(metrics)  # {name: number} each
     s.baseline = update_baseline(s.baseline, means, c.alpha)
     clock.lap("rank")
@@ -82,7 +83,7 @@ def train_step(s):
     # 4. Update the policy.
     rollout.states = None  # large, and not needed any more
     rollout.advantages = per_token(shaped, rollout.mask)  # [B, T]
-    updated = update(s, rollout)
+    updated = update_policy(s, rollout)
     s.step += 1
     clock.lap("update")
 
@@ -121,8 +122,8 @@ def other_logprobs(s, rollout):
     c = s.config
     old = reference = None
     with parallel.unsharded(s.policy, s.reference):
-        # Why not the sampler's log-probs? The sampler rounds differently: a policy that has not moved would have ratios
-        # that are not 1. With a single mini-batch it cannot have moved: loss_of takes its own log-probs, detached.
+        # Why not the sampler's log-probs? The sampler rounds differently, in bfloat16 by 1e-2: a policy that has not
+        # moved would not have ratios of 1. With a single mini-batch it cannot have moved, and loss_of needs no scoring.
         if c.mini_batches > 1:
             old = score_logprobs(s.policy, rollout, c.temperature, c.micro_tokens)
         if s.reference:
@@ -130,10 +131,11 @@ def other_logprobs(s, rollout):
     return old, reference
 
 
-def update(s, rollout):
+def update_policy(s, rollout):
     """`mini_batches` optimizer updates on the clipped loss, each on its own prompts; the means of what they log.
 
-    FloatingPointError where loss or gradient is not finite; that update has then not touched the weights.
+    FloatingPointError where loss or gradient is not finite; that update has then not touched the weights. In the first
+    update all ratios are 1, so that the clip acts from the second on.
     """
     c = s.config
     rollout.learnt = gradients.learnt_tokens(rollout, c.mask_truncated)  # [B, T] bool
@@ -147,10 +149,10 @@ def update(s, rollout):
         token_count, response_count = s.world.counts(rollout.learnt[rows])
         logged = []
         parts = [part for _, part in rollout.micro_batches(c.micro_tokens, rows)]
-        for part in s.world.equally_often(parts):  # on one process: for part in parts
+        for part in s.world.equally_often(parts):  # alone: for part in parts
             weights = token_weights(part.learnt, c.normalise, token_count, response_count, c.max_new_tokens)  # [b, T]
             loss, stats = loss_of(s, part, weights)
-            s.world.backward(loss)  # on one process: loss.backward()
+            s.world.backward(loss)  # alone: loss.backward()
             logged.append(stats)
 
         # One step of the optimizer.

@@ -184,7 +184,7 @@ def test_the_command_for_an_own_task_trains(tmp_path, monkeypatch):
 
 def test_a_bonus_on_the_last_token_is_a_mean_bonus_of_bonus_by_length(solved, tmp_path, monkeypatch):
     module = solved("last token")
-    shaped_calls, updates = spy(monkeypatch, module, "shape_advantages"), spy(monkeypatch, module, "update")
+    shaped_calls, updates = spy(monkeypatch, module, "shape_advantages"), spy(monkeypatch, module, "update_policy")
     run(module, tmp_path / "run", "--steps", "2")
     (A, *_), (shaped, _) = shaped_calls[1]
     (_, rollout), _ = updates[1]

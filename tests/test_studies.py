@@ -260,7 +260,7 @@ def test_float32_metrics_are_the_metrics_where_rounding_does_not_hurt():
     mask = torch.ones(1, 12, dtype=torch.bool)
     found = release.float32_metrics(z, mask, stride=2, window=7)
     assert {name: value.item() for name, value in found.items()} == pytest.approx(
-        {"er": 11, "erv": 2.5, "era": 1}, rel=1e-5
+        {"er": 11, "erv": 2.5, "era": 1}, rel=0.01  # on some CPUs an eigenvalue of 0 comes out as 1e-6: a sigma of 1e-3
     )
     mask[:, 5:] = False  # two prefixes: no acceleration
     assert release.float32_metrics(z, mask, stride=2, window=7)["era"].isnan()

@@ -18,7 +18,7 @@ from engine.parallel import batch_of, setup
 from engine.runs import choose, read_metrics
 from engine.state import start
 from rollout import Policy, generate, score
-from train import train_step, update
+from train import train_step, update_policy
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--prompts", "16", "--group", "8", "--max_new_tokens", "60", "--bench", "none"]
@@ -141,7 +141,7 @@ def test_the_loss_counts_tokens_over_the_whole_update(state):
     r = generate(s.policy, [p for _, p in batch], [sample_seed(i) for i in range(32)], 60, s.stop_ids)
     A = torch.linspace(-1, 2, 32)
     r.advantages, r.old_logprobs = A[:, None].expand(r.mask.shape), score(s.policy, r)[0]
-    done = update(s, r)
+    done = update_policy(s, r)
     assert done["loss"] == pytest.approx(-(A * r.mask.sum(1)).sum().item() / r.mask.sum().item(), abs=1e-5)
 
 
