@@ -24,7 +24,7 @@ NORMALISATIONS = ("token", "sequence", "constant")
 def group_advantages(rewards, group_size, scale_std=True):
     """Advantage of each response over its group, [B], in the dtype of the rewards if they are floating, else float32.
 
-    rewards [B]: each run of `group_size` belongs to one prompt. scale_std=False: no division (Dr. GRPO,
+    rewards [B]: `group_size` consecutive ones belong to one prompt. scale_std=False: no division (Dr. GRPO,
     arXiv:2503.20783). ValueError: group_size < 2, or B is no multiple of it.
 
     >>> group_advantages(torch.tensor([1.0, 0.0, 0.0, 0.0]), 4)
@@ -82,7 +82,7 @@ def token_weights(mask, normalise, tokens, responses, max_new_tokens):
 
 
 def k3(logp, other_logp):
-    """KL_it ("k3"), any shape: its mean over tokens drawn from p is KL(p || other), where logp = ln p."""
+    """KL_it ("k3"), any shape. Over tokens that the policy of logp has drawn, its mean is KL(policy || other)."""
     log_ratio = other_logp - logp
     return log_ratio.exp() - log_ratio - 1
 
@@ -108,7 +108,7 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     # How much likelier has each token become in this step?
     ratio = (logp - old_logp).exp()
 
-    # Where the ratio lies beyond the clip range on the side that A favours, J is constant: nothing pushes it further.
+    # Above the clip range with A > 0, or below it with A < 0, J is constant: nothing pushes the ratio further.
     clipped_ratio = ratio.clamp(1 - clip_low, 1 + clip_high)
     J = torch.minimum(ratio * A, clipped_ratio * A)
     loss = -(weights * J).sum()

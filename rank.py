@@ -77,7 +77,7 @@ def prefix_ranks(z, stride):
 
 
 def rank_changes(m):
-    """delta_2..delta_K of prefix ranks m [..., K] floating, NaN beyond a response's last: [..., K - 1]."""
+    """delta_2..delta_K, [..., K - 1], of prefix ranks m [..., K] floating; both NaN beyond a response's last."""
     K = m.shape[-1]
     j = torch.arange(1, K + 1, device=m.device)
     mean = m.cumsum(-1) / j  # [..., K]: of m_1..m_j
@@ -105,10 +105,10 @@ class Measured:
     hidden: torch.Tensor  # [B, T, D] floating: the states
     mask: torch.Tensor  # [B, T] bool: which states count
     whole: torch.Tensor  # [B] float64: ER of each whole response
-    prefixes: torch.Tensor  # [B, K] float64: m_j, NaN beyond the last; with a window, m_j of its states
+    prefixes: torch.Tensor  # [B, K] float64: m_j (with a window, of the last W states), NaN beyond the last
 
 
-# A metric is a function of Measured -> [B] float64. A new line here is logged; a term in shaping.py uses it.
+# A metric is a function of Measured -> [B] float64. A new line here is logged; shaping.py says how to use it. As in
 #     "size": lambda batch: mean_states(batch.hidden, batch.mask).norm(dim=1),
 METRICS = {
     "er": lambda batch: batch.whole,
@@ -121,7 +121,7 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
     """METRICS of every response: {name: [B] float64}, from hidden [B, T, D] floating and mask [B, T] bool.
 
     stride   s, states between prefixes
-    window   None: the whole response. W: ERV and ERA see its last W > 3 stride states only (the release: 512)
+    window   None: the whole response. W: ERV and ERA see the last W states (the release: 512); ERA needs W > 3 s
     method   "exact"; "fast", to 1e-6; "auto", the cheaper of the two
 
     NaN or Inf in a response: its metrics are NaN, and a RuntimeWarning. ValueError: wrong shape or dtype, stride < 1,

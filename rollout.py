@@ -2,8 +2,8 @@
 
 The idea. The hidden state z_t at the position *before* token t (final layer, after the final norm) predicts token t:
 the LM head computes the token's log-prob from it. With prompt p p and response a b c, the states of the response are
-those at p a b. rank.py takes the rank of z_1..z_T (or, with --rank_layer, of another
-layer's states). `generate` keeps log-probs and states while it samples.
+those at p a b. rank.py takes the rank of z_1..z_T (with --rank_layer, of another layer's states). `generate` keeps
+log-probs and states while it samples.
 
     token = min{ v : p_1 + ... + p_v > u }       u: a uniform number, from the response's own seed
 
@@ -13,7 +13,7 @@ How it differs from `model.generate`. Each prompt is read once for all its sampl
 no more, and leaves the cache soon.
 
 The model is asked in two ways. policy(ids, attention, cache=..) gives the logits of the next token and the state
-at the position before it. policy(ids, attention, targets) gives log-probs, entropies and states of whole responses.
+at the last of ids. policy(ids, attention, targets) gives log-probs, entropies and states of whole responses.
 
 Symbols: N prompts, B = N x samples responses, b some of them, P longest prompt, T longest response, D hidden width, V
 vocabulary.
@@ -57,7 +57,7 @@ class Rollout:
         return self.ids[:, self.prompt_width :]
 
     def write(self, rows, t, token, logp, H, z):
-        """Token t of some rows [b], what it was drawn from, [b] each, and the state z [b, D] that predicted it."""
+        """Token t of some rows, its log-prob and entropy, [b] each, and the state z [b, D] that predicted it."""
         self.ids[rows, self.prompt_width + t] = token
         self.attention[rows, self.prompt_width + t] = 1
         self.mask[rows, t] = True
@@ -104,7 +104,7 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
     cache = new_cache(policy.lm)
     logits, z = policy(ids, attention, cache=cache)  # [N, V], [N, D]
 
-    # Repeat what was read for each of its samples. The Rollout has room for all B responses.
+    # Repeat what was read for each of its samples. Reader does so with the cache. The Rollout has room for all tokens.
     reader = Reader(policy, cache, len(prompts), samples)
     logits, z = logits.repeat_interleave(samples, 0), z.repeat_interleave(samples, 0)
     rollout = Rollout(**empty_rows(ids, attention, samples, max_new_tokens, z if keep_states else None))
@@ -124,14 +124,15 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
         if len(rows) == 0 or t + 1 == max_new_tokens:
             return shortened(rollout, t + 1)
 
-        # The model reads token t of the others, from rollout.ids. (It reads every row that the cache still holds,
-        # padding where a response has ended. What comes back is that of `rows`.)
+        # The model reads token t of the others. (Those that have ended stay in the cache for a while, and are read as
+        # padding; what comes of it is dropped.)
         logits, z = reader.read(rollout, rows, t)  # [b, V], [b, D]
 
 
 @torch.no_grad()
 def score_logprobs(policy, rollout, temperature=1.0, max_tokens=16384):
     """Log-probs [B, T] float32 of a Rollout's tokens, by one pass over prompt and response; 0 off the mask."""
+    # A part holds responses of similar length, with little padding. put_back restores their order and width.
     parts = []
     for rows, part in rollout.micro_batches(max_tokens):
         logp, _, _ = policy(part.ids, part.attention, part.responses, temperature=temperature, entropy=False)

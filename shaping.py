@@ -10,8 +10,8 @@ The paper calls a high ER exploration and a high ERV exploitation. ERA sets thei
     A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2 (arXiv:2509.23808)
 
 Why ERA sets them. A high ERA gives ER more weight: the paper wants exploration before the model grows overconfident. A
-low one gives it to ERV. Why ERA and not another metric? Where rank grows steadily, ER and ERV are merely larger for a
-longer response, and ERA is not (README, section 5).
+low one gives it to ERV. The paper also calls ERA stable: where rank grows steadily, ER and ERV are larger for a longer
+response, and ERA is not. (README, section 5, says what we saw.)
 
 Why the bonus is bounded. It is smaller than |A|, so A' keeps the sign of A: a response below its group's mean is
 punished less, and never praised. Where A = 0, as in a group of equal rewards, there is no bonus. Nor is there one in
@@ -33,7 +33,7 @@ import math
 
 import torch
 
-EPS = 1e-8  # a running mean of 0 divides nothing by 0
+EPS = 1e-8  # no division by 0 where a running mean is 0
 MODES = ("verl", "none", "er", "erv", "equal", "shuffled", "entropy")
 HELD_BETA = {"er": 1.0, "erv": 0.0, "equal": 0.5}
 
@@ -71,7 +71,7 @@ def shape_advantages(
     if mode == "none" or baseline is None:
         return advantages, {"bonus_fraction": 0.0, "bonus": 0.0, "beta": None}
 
-    # By each metric, how far is each response from what was usual?
+    # How far is each response from what was usual, in each metric?
     d = {name: deviation(x, baseline.get(name, math.nan)) for name, x in metrics.items()}  # {name: [B]}
 
     # Is its ERA above what was usual? Then exploration counts more; if not, exploitation.

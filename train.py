@@ -23,8 +23,7 @@ random numbers of a response. So a resumed run repeats what was lost, and severa
 up to rounding. Left out: LoRA, several turns, dynamic sampling.
 
 In the code c is the configuration (engine/config.py) and s the state of the run (engine/state.py). s.world knows about
-other processes. A first reader can take there to be none: then step_batch draws the step's prompts, their `numbers` are
-0, 1, 2 .., and what is counted, summed or averaged is what this process has.
+other processes. A first reader can take there to be none: then counts, sums and means are those of this process.
 """
 
 from engine import gradients, parallel, runs
@@ -49,7 +48,7 @@ def train_step(s):
     """
     c, clock = s.config, runs.Clock()
 
-    # 1. Sample responses to the step's prompts.
+    # 1. Sample responses to the step's prompts. `numbers`: which ones of the step's these are. Seeds depend on them.
     numbers, problems, prompts = s.world.step_batch(s.problems, s.step, c.prompts, c.mini_batches, c.seed)
     rollout = sample(s, numbers, prompts)  # B responses of at most T tokens
     clock.lap("rollout")
@@ -68,7 +67,7 @@ def train_step(s):
 
     # 3. Shape the advantages.
     A = group_advantages(graded.rewards, c.group, c.scale_std)  # [B]
-    metrics, for_log = pending.result()  # {name: [B]}, and what is only logged
+    metrics, for_log = pending.result()  # {name: [B]}; mean states and prefix ranks, which are only logged
     signal = metrics if c.shaping != "shuffled" else dealt_out(s, metrics, numbers)
     shaped, bonus_stats = shape_advantages(
         A, signal, s.baseline, c.kappa, c.gain, c.shaping, mask=rollout.mask, entropy=rollout.entropy
@@ -123,7 +122,8 @@ def other_logprobs(s, rollout):
     old = reference = None
     with parallel.unsharded(s.policy, s.reference):
         # Why not the sampler's log-probs? The sampler rounds differently, in bfloat16 by 1e-2: a policy that has not
-        # moved would not have ratios of 1. With a single mini-batch it cannot have moved, and loss_of needs no scoring.
+        # moved would not have ratios of 1. With a single mini-batch there is no such doubt: when loss_of compares the
+        # policy, it has not moved yet.
         if c.mini_batches > 1:
             old = score_logprobs(s.policy, rollout, c.temperature, c.micro_tokens)
         if s.reference:
@@ -144,8 +144,8 @@ def update_policy(s, rollout):
 
     updates = []
     for rows in gradients.rows_of_updates(rollout, c.mini_batches):
-        # The loss of an update is one sum over its tokens, each with a weight that divides by counts over the whole
-        # mini-batch (of all processes). So the gradients of its micro-batches add up to the right one.
+        # The loss of an update is one sum over its tokens, whose weights are 1 / a count over the whole mini-batch (of
+        # all processes). So the gradients of its micro-batches add up to the right one.
         token_count, response_count = s.world.counts(rollout.learnt[rows])
         logged = []
         parts = [part for _, part in rollout.micro_batches(c.micro_tokens, rows)]
@@ -189,7 +189,7 @@ def train(s, run):
         if s.step == 0:
             benchmark(s, run, c.eval_n)
         while s.step < c.steps:
-            with run.whole_step(s):  # Ctrl-C waits for its end
+            with run.whole_step(s):  # Ctrl-C waits for its end; then a checkpoint, if it is time
                 run.log(train_step(s), s.samples)
             if c.eval_every and s.step % c.eval_every == 0 and s.step < c.steps:
                 benchmark(s, run, 1)

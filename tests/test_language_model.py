@@ -65,14 +65,17 @@ def test_the_bonus_is_counted_by_verdict_and_length():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arm", ["verl", "length"])
-def test_one_run_of_the_study(arm):
-    setting = language_model.setting("sums", str(BASE))  # the toy's model does not know the letters: all rewards are 0
+@pytest.mark.parametrize("name, arm, reward", [
+    ("sums", "length", "correct"), ("shown", "verl", "DIR/plain_number.py:plain_number")
+])  # fmt: skip
+def test_one_run_of_the_study(name, arm, reward):
+    setting = language_model.setting(name, str(BASE))  # the toy's model does not know the letters: all rewards are 0
     small = {"train": f"{setting.train} --steps 2 --prompts 2 --group 2", "eval": f"{setting.eval} --limit 1"}
     record = ablation.one(setting, arm, 0, small)
     counts = [cell[0] for lengths in record["bonuses"].values() for cell in lengths.values()]
     assert sum(counts) == 2 * 2 * 2 and len(record["curves"]["equal_groups"]) == 2
     assert (record["curves"]["er"] == record["curves"]["length"]) == (arm == "length")
+    assert f"--reward {reward} " in record["commands"][0]
     assert str(BASE) not in "".join(record["commands"])  # results name no folder of this machine
 
 
@@ -100,15 +103,6 @@ def test_a_setting_whose_bare_answer_is_what_is_asked_for_counts_no_collapse():
     runs = {"none": {"0": record(0.4, 7.0, 0.5)}, "verl": {"1": record(0.4, 7.0, 0.25)}}
     assert language_table.every_run(runs, None)[2:] == ["| none | 50.0 |  |", "| verl |  | 25.0 |"]
     assert language_table.every_run(runs, 7.5)[3] == "| verl |  | 25.0 | 1 of 1 |"
-
-
-@pytest.mark.slow
-def test_one_run_of_the_setting_with_a_reward_of_its_own():
-    setting = language_model.setting("shown", str(BASE))
-    small = {"train": f"{setting.train} --steps 2 --prompts 2 --group 2", "eval": f"{setting.eval} --limit 1"}
-    record = ablation.one(setting, "none", 0, small)
-    assert sum(cell[0] for cell in record["bonuses"]["wrong"].values()) == 2 * 2 * 2
-    assert "--reward DIR/plain_number.py:plain_number" in record["commands"][0]
 
 
 def test_the_published_tables_are_those_of_the_published_results(tmp_path, monkeypatch):
