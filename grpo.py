@@ -8,7 +8,7 @@ and l_it^ref under a frozen reference. H_it is the entropy of the token's distri
 
     A_i  = (R_i - mean_group R) / (std_group R + 1e-6)                  Shao et al., arXiv:2402.03300
     r_it = exp(l_it - l_it^old)                                         how much likelier the token has become
-    J_it = min( r_it A_i, clip(r_it, 1 - eps_low, 1 + eps_high) A_i )   eps_high > eps_low: DAPO, arXiv:2503.14476
+    J_it = min( r_it A_i, clip(r_it, 1 - eps_low, 1 + eps_high) A_i )   DAPO: eps_high > eps_low, arXiv:2503.14476
     KL_it = exp(l_it^ref - l_it) - (l_it^ref - l_it) - 1                an estimate of KL(now || reference)
     loss = sum_it w_it ( - J_it + c_KL KL_it - c_H H_it )               w_it: see token_weights
 
@@ -63,7 +63,7 @@ def token_logprobs(logits, targets, entropy=True):
 def token_weights(mask, normalise, tokens, responses, max_new_tokens):
     """w_it of the loss, float32 [B, T], 0 outside the mask [B, T] bool.
 
-    tokens, responses: counts over the *whole* optimizer update: True in its masks, and rows. ValueError: no such
+    tokens: number of True in all masks of the optimizer update; responses: its number of rows. ValueError: no such
     `normalise`.
 
         token      1 / tokens                       every token weighs the same (DAPO)
@@ -92,8 +92,8 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     """One micro-batch's share of the loss, and a dict of sums that add up over micro-batches.
 
     logp, old_logp, ref_logp, entropy, weights [B, T] floating; advantages [B] or [B, T], else ValueError. The sums,
-    weighted like the loss: clip_fraction; kl, of now to old; kl_reference, of now to the reference. Both are biased
-    estimates, as the tokens were drawn from the old policy.
+    weighted like the loss: clip_fraction; kl and kl_reference, which estimate KL(now || old) and KL(now || reference),
+    with a bias once the policy has left the old one, which drew the tokens.
     """
     if advantages.dim() not in (1, 2) or len(advantages) != len(logp):
         raise ValueError(f"advantages {list(advantages.shape)}: want [B] or [B, T] for log-probs {list(logp.shape)}")

@@ -20,9 +20,8 @@ section 3). s is the stride.
 
 K = floor((T - 1) / s). ERA telescopes to (delta_K - delta_2) / (K - 2), so the first and the last change decide it.
 A prefix has j s + 1 states and not j s, because centring takes one rank away: j s + 1 centred states can have rank j s.
-The names mislead a little, as delta_j compares m_j with the mean of *all* earlier ranks, not with m_{j-1}. Where rank
-grows steadily, as in the example, that mean is m_j / 2, and so is delta_j. So ERV grows with the length of a response,
-and it is ERA that is the (half) rate of growth.
+The names mislead a little, as delta_j compares m_j with the mean of *all* earlier ranks, not with m_{j-1}. If rank
+grows steadily, m_j = c j, then delta_j = c j / 2. So ERV = c (K + 2) / 4 grows with length, and ERA = c / 2 does not.
 
 `effective_rank` and `prefix_ranks` are the definition. Training computes the same numbers in engine/spectra.py, faster.
 
@@ -77,7 +76,7 @@ def prefix_ranks(z, stride):
 
 
 def rank_changes(m):
-    """delta_2..delta_K, [..., K - 1], of prefix ranks m [..., K] floating; both NaN beyond a response's last."""
+    """delta_2..delta_K, [..., K - 1], of prefix ranks m [..., K] floating; both NaN where j > the response's K."""
     K = m.shape[-1]
     j = torch.arange(1, K + 1, device=m.device)
     mean = m.cumsum(-1) / j  # [..., K]: of m_1..m_j
@@ -105,10 +104,11 @@ class Measured:
     hidden: torch.Tensor  # [B, T, D] floating: the states
     mask: torch.Tensor  # [B, T] bool: which states count
     whole: torch.Tensor  # [B] float64: ER of each whole response
-    prefixes: torch.Tensor  # [B, K] float64: m_j (with a window, of the last W states), NaN beyond the last
+    prefixes: torch.Tensor  # [B, K] float64: m_j (with a window, of the last W states), NaN where j > K
 
 
-# A metric is a function of Measured -> [B] float64. A new line here is logged; shaping.py says how to use it. As in
+# A metric is a function of Measured -> [B] float64. Add a line and it is averaged and logged; Phi in shaping.py may use
+# it. For example
 #     "size": lambda batch: mean_states(batch.hidden, batch.mask).norm(dim=1),
 METRICS = {
     "er": lambda batch: batch.whole,

@@ -33,7 +33,7 @@ from grpo import token_logprobs
 
 @dataclass
 class Rollout:
-    """B responses behind left-padded prompts. Those to one prompt, its `samples`, stand next to each other."""
+    """B responses behind left-padded prompts. As sampled, those to one prompt are consecutive rows."""
 
     ids: torch.Tensor  # [B, P + T] int64: padding, prompt, response, padding
     attention: torch.Tensor  # [B, P + T] int64: 1 on prompt and sampled tokens
@@ -104,7 +104,8 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
     cache = new_cache(policy.lm)
     logits, z = policy(ids, attention, cache=cache)  # [N, V], [N, D]
 
-    # Repeat what was read for each of its samples. Reader does so with the cache. The Rollout has room for all tokens.
+    # Repeat what was read for each of its samples. The reader does so with the cache, and knows whose rows it holds.
+    # The Rollout has room for all tokens.
     reader = Reader(policy, cache, len(prompts), samples)
     logits, z = logits.repeat_interleave(samples, 0), z.repeat_interleave(samples, 0)
     rollout = Rollout(**empty_rows(ids, attention, samples, max_new_tokens, z if keep_states else None))
@@ -124,8 +125,8 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
         if len(rows) == 0 or t + 1 == max_new_tokens:
             return shortened(rollout, t + 1)
 
-        # The model reads token t of the others. (Those that have ended stay in the cache for a while, and are read as
-        # padding; what comes of it is dropped.)
+        # The model reads token t of the others. (The reader feeds all rows of the cache, where those that have ended
+        # stay for a while, and returns what belongs to `rows`.)
         logits, z = reader.read(rollout, rows, t)  # [b, V], [b, D]
 
 

@@ -10,8 +10,8 @@ The paper calls a high ER exploration and a high ERV exploitation. ERA sets thei
     A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2 (arXiv:2509.23808)
 
 Why ERA sets them. A high ERA gives ER more weight: the paper wants exploration before the model grows overconfident. A
-low one gives it to ERV. The paper also calls ERA stable: where rank grows steadily, ER and ERV are larger for a longer
-response, and ERA is not. (README, section 5, says what we saw.)
+low one gives it to ERV. The paper also expects ERA not to depend on length, as where rank grows steadily; on the toy it
+does (README, section 5).
 
 Why the bonus is bounded. It is smaller than |A|, so A' keeps the sign of A: a response below its group's mean is
 punished less, and never praised. Where A = 0, as in a group of equal rewards, there is no bonus. Nor is there one in
@@ -51,15 +51,15 @@ def deviation(x, mu):
 
 
 def shape_advantages(
-    advantages, metrics, baseline, kappa=2.0, gain=2.0, mode="verl", mask=None, entropy=None, entropy_scale=0.4
+    advantages, metrics, mu, kappa=2.0, gain=2.0, mode="verl", mask=None, entropy=None, entropy_scale=0.4
 ):
     """A' in the dtype of A, [B] (with mode "entropy" [B, T]), and a dict of the bonus to log.
 
-    advantages [B]; metrics {name: [B]}; baseline {name: mu_k}, None before the first step; mask [B, T] bool and entropy
+    advantages [B]; metrics {name: [B]}; mu {name: mu_k}, None before the first step; mask [B, T] bool and entropy
     [B, T] in nats for mode "entropy". ValueError: no such mode; kappa not above 1.
 
     >>> metrics = {"er": torch.tensor([12.0, 8.0]), "erv": torch.tensor([3.0, 2.0]), "era": torch.tensor([1.0, 1.0])}
-    >>> shape_advantages(torch.tensor([1.0, -1.0]), metrics, baseline={"er": 10.0, "erv": 2.0, "era": 1.0})
+    >>> shape_advantages(torch.tensor([1.0, -1.0]), metrics, mu={"er": 10.0, "erv": 2.0, "era": 1.0})
     (tensor([ 1.3297, -1.0000]), {'bonus_fraction': 0.5, 'bonus': 0.1648..., 'beta': 0.5})
     """
     if mode not in MODES:
@@ -68,18 +68,18 @@ def shape_advantages(
         raise ValueError(f"kappa {kappa}: must be above 1, or the bonus could turn the sign of an advantage")
     if mode == "entropy":
         return entropy_shaping(advantages, mask, entropy, kappa, entropy_scale)
-    if mode == "none" or baseline is None:
+    if mode == "none" or mu is None:
         return advantages, {"bonus_fraction": 0.0, "bonus": 0.0, "beta": None}
 
     # How far is each response from what was usual, in each metric?
-    d = {name: deviation(x, baseline.get(name, math.nan)) for name, x in metrics.items()}  # {name: [B]}
+    d = {name: deviation(x, mu.get(name, math.nan)) for name, x in metrics.items()}  # {name: [B]}
 
     # Is its ERA above what was usual? Then exploration counts more; if not, exploitation.
     beta = torch.sigmoid(gain * d["era"])  # [B]
     if mode in HELD_BETA:
         beta = torch.full_like(beta, HELD_BETA[mode])
 
-    # Two channels, each between -1 and 1, mixed by that weight. For a third, add tanh(d[name]).
+    # Two channels, each between -1 and 1, mixed by that weight. For a third, add tanh(d[name]), weighted.
     Phi = beta * torch.tanh(d["er"]) + (1 - beta) * torch.tanh(d["erv"])  # [B]
 
     # Only what is above usual counts, and never more than a share of the advantage.
@@ -98,23 +98,23 @@ def stats_of(bonus):
     return {"bonus_fraction": (bonus > 0).double().mean().item(), "bonus": bonus.double().mean().item()}
 
 
-def update_baseline(baseline, means, alpha=0.3):
+def update_means(mu, means, alpha=0.3):
     """The running means {name: mu_k} after a step with `means` {name: mean over the step's responses, may be NaN}.
 
         mu_k <- (1 - alpha) mu_k + alpha mean_k               the first step: mu_k = mean_k
 
-    >>> update_baseline({"er": 10.0}, {"er": 20.0}, alpha=0.25)
+    >>> update_means({"er": 10.0}, {"er": 20.0}, alpha=0.25)
     {'er': 12.5}
     """
     new = {}
     for name, mean in means.items():
-        mu = math.nan if baseline is None else baseline.get(name, math.nan)
-        if math.isnan(mu):
+        old = math.nan if mu is None else mu.get(name, math.nan)
+        if math.isnan(old):
             new[name] = mean
         elif math.isnan(mean):
-            new[name] = mu
+            new[name] = old
         else:
-            new[name] = (1 - alpha) * mu + alpha * mean
+            new[name] = (1 - alpha) * old + alpha * mean
     return new
 
 

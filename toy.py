@@ -28,9 +28,8 @@ BASE = Path(__file__).resolve().parent / "toy_base"
 STRIDE = 4  # tokens between the prefixes of rank.py, about half a line of working
 MAX_NEW_TOKENS = 96  # full working takes fewer than 72
 
-# Level: (number of operators, range of the first number).
 STARTS, UNSEEN_STARTS = (2, 20), (21, 60)
-LEVELS = {
+LEVELS = {  # level: (number of operators, range of the first number)
     1: (2, STARTS),
     2: (3, STARTS),
     3: (4, STARTS),

@@ -29,7 +29,7 @@ other processes. A first reader can take there to be none: then counts, sums and
 from engine import gradients, parallel, runs
 from engine.batch import in_batches, joined_rollouts, per_token, sample_seed
 from engine.data import load_benchmark, own_fields
-from engine.describe import describe, describe_ranks, trajectories
+from engine.describe import dataset_ranks, describe, measure_trajectories
 from engine.rewards import grade
 from engine.samples import few_samples
 from engine.state import start
@@ -38,17 +38,17 @@ from eval import Protocol, evaluate
 from grpo import group_advantages, policy_loss, token_weights
 from rank import rank_metrics
 from rollout import Policy, generate, score_logprobs
-from shaping import shape_advantages, update_baseline
+from shaping import shape_advantages, update_means
 
 
 def train_step(s):
     """One step of VERL; returns its line of metrics.jsonl.
 
-    s: engine.state.State. A step changes its policy, optimizer, step, baseline (the running means) and samples.
+    s: engine.state.State. A step changes its policy, optimizer, step, mu (the running means) and samples.
     """
     c, clock = s.config, runs.Clock()
 
-    # 1. Sample responses to the step's prompts. `numbers`: which ones of the step's these are. Seeds depend on them.
+    # 1. Sample responses to the step's prompts. `numbers` are their places in the whole step, which decide the seeds.
     numbers, problems, prompts = s.world.step_batch(s.problems, s.step, c.prompts, c.mini_batches, c.seed)
     rollout = sample(s, numbers, prompts)  # B responses of at most T tokens
     clock.lap("rollout")
@@ -67,16 +67,16 @@ def train_step(s):
 
     # 3. Shape the advantages.
     A = group_advantages(graded.rewards, c.group, c.scale_std)  # [B]
-    metrics, for_log = pending.result()  # {name: [B]}; mean states and prefix ranks, which are only logged
+    metrics, trajectories = pending.result()  # {name: [B]}; mean states and prefix ranks, which are only logged
     signal = metrics if c.shaping != "shuffled" else dealt_out(s, metrics, numbers)
     shaped, bonus_stats = shape_advantages(
-        A, signal, s.baseline, c.kappa, c.gain, c.shaping, mask=rollout.mask, entropy=rollout.entropy
+        A, signal, s.mu, c.kappa, c.gain, c.shaping, mask=rollout.mask, entropy=rollout.entropy
     )
 
-    # Only now update the running means: this step had to be compared with those before it. `means` are over the
-    # responses, of all processes, that have a metric; `undefined` counts the others.
-    means, undefined = s.world.known_means(metrics)  # {name: number} each
-    s.baseline = update_baseline(s.baseline, means, c.alpha)
+    # Only now update the running means: this step had to be compared with those before it. A metric's mean is over the
+    # responses, of all processes, that have it; `undefined` counts the others.
+    means, undefined = s.world.known_means(metrics)  # {name: mean}, {name_undefined: count}
+    s.mu = update_means(s.mu, means, c.alpha)
     clock.lap("rank")
 
     # 4. Update the policy.
@@ -87,11 +87,11 @@ def train_step(s):
     clock.lap("update")
 
     # 5. Log.
-    s.samples = few_samples(s.step, c.log_samples, graded, metrics, for_log.curves, A, shaped, rollout.mask)
+    s.samples = few_samples(s.step, c.log_samples, graded, metrics, trajectories.curves, A, shaped, rollout.mask)
     described = describe(s.world, rollout, graded, c.group)
     bonuses = s.world.means(bonus_stats)
-    ranks = describe_ranks(s.world, means, undefined, for_log.mean_state, numbers)
-    line = runs.joined({"step": s.step}, described, bonuses, updated, *ranks)
+    of_dataset = dataset_ranks(s.world, trajectories.mean_state, numbers)
+    line = runs.joined({"step": s.step}, described, bonuses, updated, means, undefined, of_dataset)
     clock.lap("other")
     return line | {"seconds": clock.seconds, "step_seconds": clock.total()}
 
@@ -113,7 +113,7 @@ def measure_states(rollout, c):
     z = rollout.states  # [B, T, D]
     mask = rollout.mask  # [B, T]
     metrics = rank_metrics(z, mask, c.stride, c.window)
-    return metrics, trajectories(z, mask, c)
+    return metrics, measure_trajectories(z, mask, c)
 
 
 def other_logprobs(s, rollout):
@@ -122,8 +122,8 @@ def other_logprobs(s, rollout):
     old = reference = None
     with parallel.unsharded(s.policy, s.reference):
         # Why not the sampler's log-probs? The sampler rounds differently, in bfloat16 by 1e-2: a policy that has not
-        # moved would not have ratios of 1. With a single mini-batch there is no such doubt: when loss_of compares the
-        # policy, it has not moved yet.
+        # moved would not have ratios of 1. (With a single mini-batch no scoring is needed: the forward pass of the
+        # update comes before any change of the weights, so loss_of takes its own log-probs, detached.)
         if c.mini_batches > 1:
             old = score_logprobs(s.policy, rollout, c.temperature, c.micro_tokens)
         if s.reference:
@@ -135,7 +135,7 @@ def update_policy(s, rollout):
     """`mini_batches` optimizer updates on the clipped loss, each on its own prompts; the means of what they log.
 
     FloatingPointError where loss or gradient is not finite; that update has then not touched the weights. In the first
-    update all ratios are 1, so that the clip acts from the second on.
+    update all ratios are 1, up to rounding: the clip acts from the second on.
     """
     c = s.config
     rollout.learnt = gradients.learnt_tokens(rollout, c.mask_truncated)  # [B, T] bool
@@ -144,7 +144,7 @@ def update_policy(s, rollout):
 
     updates = []
     for rows in gradients.rows_of_updates(rollout, c.mini_batches):
-        # The loss of an update is one sum over its tokens, whose weights are 1 / a count over the whole mini-batch (of
+        # The loss of an update is one sum over its tokens, whose weights divide by counts over the whole mini-batch (of
         # all processes). So the gradients of its micro-batches add up to the right one.
         token_count, response_count = s.world.counts(rollout.learnt[rows])
         logged = []
@@ -166,13 +166,13 @@ def update_policy(s, rollout):
 
 
 def loss_of(s, part, weights):
-    """(loss, stats) of a micro-batch, a Rollout of b responses whose tokens have these weights [b, T] in the loss."""
+    """(loss, stats) of a micro-batch, a Rollout of b responses; weights [b, T]: token_weights."""
     c = s.config
     logp, entropy, _ = s.policy(
         part.ids, part.attention, part.responses, temperature=c.temperature, entropy=c.entropy_coef > 0
     )
     old = part.old_logprobs
-    if old is None:  # see other_logprobs
+    if old is None:  # a single mini-batch
         old = logp.detach()
     loss, stats = policy_loss(
         logp, old, part.advantages, weights, c.clip_low, c.clip_high, entropy, c.entropy_coef,

@@ -58,7 +58,7 @@ class Off:
     """Within it a step computes no rank and keeps no state of its samples."""
 
     def __enter__(self):
-        self.kept = {name: getattr(train, name) for name in ("measure_states", "describe_ranks", "generate")}
+        self.kept = {name: getattr(train, name) for name in ("measure_states", "dataset_ranks", "generate")}
         generate = train.generate
 
         def nothing(rollout, config):
@@ -66,7 +66,7 @@ class Off:
             return dict.fromkeys(METRICS, undefined), Trajectories(torch.zeros(1, 1), torch.zeros(0, 0))
 
         train.measure_states = nothing
-        train.describe_ranks = lambda world, means, *others: (means,)
+        train.dataset_ranks = lambda *args: {}
         train.generate = lambda *args, keep_states=False, **other: generate(*args, **other)
 
     def __exit__(self, *error):

@@ -56,17 +56,15 @@ class Trajectories(NamedTuple):
     curves: torch.Tensor  # [few, K]: m_j of the first responses
 
 
-def trajectories(z, mask, c):
+def measure_trajectories(z, mask, c):
     """Trajectories of states z [B, T, D] and mask [B, T]; c: the configuration."""
     return Trajectories(mean_states(z, mask), prefix_curves(z, mask, c.log_samples, c.stride, c.window))
 
 
-def describe_ranks(world, means, undefined, mean_state, numbers):
-    """{name: number} three times, of rank metrics: their means, how many responses have none, those of the dataset.
+def dataset_ranks(world, mean_state, numbers):
+    """{dataset_name: number} of the rank metrics of the whole step: the mean states of its responses as one trajectory.
 
-    The dataset's are those of mean_state [B, D] of all processes, in the order of their prompts' numbers.
+    mean_state [B, D] of all processes are put in the order of their prompts' numbers.
     """
     dataset = dataset_metrics(world.by_prompt(mean_state, numbers))
-    counts = {f"{name}_undefined": count for name, count in undefined.items()}
-    whole = {f"dataset_{name}": value.item() for name, value in dataset.items()}
-    return means, counts, whole
+    return {f"dataset_{name}": value.item() for name, value in dataset.items()}

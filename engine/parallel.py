@@ -81,12 +81,13 @@ class World:
         return numbers | {name: total / self.size for name, total in self.sums(known).items()}
 
     def known_means(self, metrics):
-        """Of each metric [B]: its mean over all responses that have it (NaN if none), and how many have it not."""
+        """{name: mean over all responses that have the metric, NaN if none}, {name_undefined: how many have not}."""
         values = torch.stack(list(metrics.values()))  # [metrics, B]
         unknown = values.isnan()
         sums = torch.stack([values.nansum(1), (~unknown).sum(1), unknown.sum(1)])
         total, known, missing = self.sum(sums)
-        return dict(zip(metrics, (total / known).tolist())), dict(zip(metrics, missing.long().tolist()))
+        means = dict(zip(metrics, (total / known).tolist()))
+        return means, {f"{name}_undefined": int(count) for name, count in zip(metrics, missing.tolist())}
 
     def counts(self, mask):
         """(True tokens, but at least 1; responses) of the masks [B, T] of all processes, each of as many rows."""

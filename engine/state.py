@@ -37,7 +37,7 @@ class State:
     optimizer: torch.optim.Optimizer | None = None
     reference: nn.Module | None = None  # the model at the start, frozen, where --kl_coef asks for it
     step: int = 0  # steps done
-    baseline: dict | None = None  # running means {name of a rank metric: mu}; None before the first step
+    mu: dict | None = None  # running means {name of a rank metric: mean}; None before the first step
     samples: list = field(default_factory=list)  # a few responses of the last step, for people to read
 
 
@@ -80,5 +80,5 @@ def start(make_policy, config, world, checkpoint=None):
         kept = load_state(checkpoint, s.policy, s.optimizer, world)
         if kept["data"] != s.data:
             raise ValueError(f"--data {config.data} is not what {checkpoint} was trained on: start a new run for that")
-        s.step, s.baseline = kept["step"], kept["baseline"]
+        s.step, s.mu = kept["step"], kept["baseline"]
     return s

@@ -42,7 +42,7 @@ from engine.prompts import render, stop_ids
 from grpo import equal_groups, group_advantages
 from rank import METRICS, acceleration, rank_metrics, velocity
 from rollout import Policy, generate
-from shaping import deviation, shape_advantages, update_baseline
+from shaping import deviation, shape_advantages, update_means
 from verifier import verify
 
 GROUP = 8
@@ -87,7 +87,7 @@ def lagging_means(means):
     mu = dict.fromkeys(means[0], 0.0)
     for mean in means[:-1]:
         in_force.append(mu)
-        mu = update_baseline(mu, mean)  # for the step after the next
+        mu = update_means(mu, mean)  # for the step after the next
     return in_force
 
 
@@ -246,7 +246,7 @@ def means_that_lag(batches):
             _, stats = shape_advantages(batch.A, batch.metrics, in_force, KAPPA, GAIN)
             row += [100 * stats["bonus_fraction"], stats["bonus"], mean_deviation(batch.metrics, in_force)]
         rows.append(row)
-        mu = update_baseline(mu, means[step])
+        mu = update_means(mu, means[step])
     return table(
         "2. Running means that start at 0, and lag",
         "Toy batches of a policy that stays as it is, so every difference is the running mean's doing; the bonus is "

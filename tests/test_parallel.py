@@ -38,13 +38,22 @@ def test_known_means_leave_the_undefined_out_and_count_it():
     metrics = {"er": torch.tensor([1.0, 3.0]), "erv": torch.tensor([math.nan, 4.0]), "era": torch.full((2,), math.nan)}
     means, undefined = World(0, 1, CPU).known_means(metrics)
     assert means["er"] == 2.0 and means["erv"] == 4.0 and math.isnan(means["era"])
-    assert undefined == {"er": 0, "erv": 1, "era": 2}
+    assert undefined == {"er_undefined": 0, "erv_undefined": 1, "era_undefined": 2}
 
 
 def test_sums_and_means_of_one_process_are_its_numbers_and_none_stays_none():
     world = World(0, 1, CPU)
     assert world.sums({"a": torch.tensor(2), "b": 0.5}) == {"a": 2.0, "b": 0.5}
+    assert world.sums({"a": torch.tensor(2)}, {"a": torch.tensor(3)}) == {"a": 5.0}
     assert world.means({"a": 2, "b": None}) == {"a": 2.0, "b": None}
+
+
+def test_counts_are_of_all_processes_and_never_0_and_a_loss_is_a_part_of_a_sum():
+    mask = torch.tensor([[True, True, False], [False, False, False]])
+    assert World(0, 1, CPU).counts(mask) == (2, 2) and World(0, 1, CPU).counts(mask[1:]) == (1, 1)
+    w = torch.ones(1, requires_grad=True)
+    World(0, 3, CPU).backward(5 * w.sum())  # of three processes: FSDP will divide by 3
+    assert w.grad.item() == 15
 
 
 @dataclass

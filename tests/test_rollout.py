@@ -43,6 +43,12 @@ def test_score_is_the_models_own_distribution_without_padding_or_batching(policy
         torch.testing.assert_close(entropy[i, :n].double(), -(p.exp() * p).sum(-1), atol=1e-4, rtol=0)
 
 
+def test_a_response_of_one_token_is_the_beginning_of_a_longer_one(policy, tokenizer, prompts):
+    one, longer = (sample(policy, tokenizer, prompts, length=length) for length in (1, 5))
+    assert one.responses.shape == (24, 1) and one.mask.all()
+    assert torch.equal(one.responses[:, 0], longer.responses[:, 0])
+
+
 def test_a_response_does_not_depend_on_the_rows_beside_it(policy, tokenizer, prompts):
     together = sample(policy, tokenizer, prompts)
     for i, prompt in enumerate(prompts):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from shaping import HELD_BETA, MODES, deviation, shape_advantages, update_baseline
+from shaping import HELD_BETA, MODES, deviation, shape_advantages, update_means
 
 NAN = float("nan")
 BASELINE = {"er": 10.0, "erv": 2.0, "era": 1.0}
@@ -121,16 +121,16 @@ def test_entropy_mode_is_the_formula_of_cheng_et_al_per_token():
     assert stats["bonus"] == pytest.approx((0.2 + 0.05) / 2)
 
 
-def test_baseline_starts_at_the_first_mean_and_then_mixes():
-    mu = update_baseline(None, {"er": 10.0, "erv": 2.0, "era": NAN})
+def test_mu_starts_at_the_first_mean_and_then_mixes():
+    mu = update_means(None, {"er": 10.0, "erv": 2.0, "era": NAN})
     assert mu["er"] == 10.0 and mu["erv"] == 2.0 and math.isnan(mu["era"])
-    mu = update_baseline(mu, {"er": 20.0, "erv": NAN, "era": 5.0})  # alpha 0.3, the paper's
+    mu = update_means(mu, {"er": 20.0, "erv": NAN, "era": 5.0})  # alpha 0.3, the paper's
     assert mu == {"er": pytest.approx(0.7 * 10 + 0.3 * 20), "erv": 2.0, "era": 5.0}
-    assert update_baseline(mu, {"er": 20.0}, alpha=1.0) == {"er": 20.0}
+    assert update_means(mu, {"er": 20.0}, alpha=1.0) == {"er": 20.0}
 
 
 def test_a_metric_that_is_new_to_the_running_means_starts_at_its_first_mean():
-    assert update_baseline({"er": 10.0}, {"er": 10.0, "norm": 3.0}) == {"er": 10.0, "norm": 3.0}
+    assert update_means({"er": 10.0}, {"er": 10.0, "norm": 3.0}) == {"er": 10.0, "norm": 3.0}
 
 
 @pytest.mark.parametrize("bad, message", [

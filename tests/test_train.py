@@ -72,7 +72,7 @@ def test_one_update_with_verl_moves_the_weights_elsewhere_than_one_with_none(sta
     moved = {}
     for shaping in ("verl", "none"):
         s = state("--shaping", shaping)
-        s.baseline = {"er": 5.0, "erv": 2.0, "era": 0.5}
+        s.mu = {"er": 5.0, "erv": 2.0, "era": 0.5}
         train_step(s)
         moved[shaping] = weights(s)
     assert not equal(moved["verl"], moved["none"])
@@ -94,7 +94,7 @@ def test_a_new_entry_of_the_metrics_table_reaches_the_log_and_the_running_means(
     s = state()
     line = train_step(s)
     assert line["size"] > 0 and line["size_undefined"] == 0 and line["dataset_size"] > 0
-    assert s.baseline["size"] == line["size"]
+    assert s.mu["size"] == line["size"]
 
 
 def test_the_graded_reward_pays_for_the_box_and_the_log_keeps_the_share_of_right_answers(state, monkeypatch):
