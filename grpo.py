@@ -67,8 +67,8 @@ def token_weights(mask, normalise, tokens, responses, max_new_tokens):
     `normalise`.
 
         token      1 / tokens                       every token weighs the same (DAPO)
-        sequence   1 / (length_i responses)         every response weighs the same (GRPO)
-        constant   1 / (max_new_tokens responses)   no division by the length (Dr. GRPO)
+        sequence   1 / (length_i * responses)       every response weighs the same (GRPO)
+        constant   1 / (max_new_tokens * responses) no division by the length (Dr. GRPO)
     """
     m = mask.float()
     if normalise == "token":
@@ -92,8 +92,8 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     """One micro-batch's share of the loss, and a dict of sums that add up over micro-batches.
 
     logp, old_logp, ref_logp, entropy, weights [B, T] floating; advantages [B] or [B, T], else ValueError. The sums,
-    weighted like the loss: clip_fraction; kl and kl_reference, which estimate KL(now || old) and KL(now || reference),
-    with a bias once the policy has left the old one, which drew the tokens.
+    weighted like the loss: clip_fraction; kl, kl_reference: KL(now || old), KL(now || reference), as if the tokens were
+    drawn from the policy of now.
     """
     if advantages.dim() not in (1, 2) or len(advantages) != len(logp):
         raise ValueError(f"advantages {list(advantages.shape)}: want [B] or [B, T] for log-probs {list(logp.shape)}")
@@ -103,7 +103,7 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
 
     # Tokens of weight 0 may hold anything, even NaN; set them to 0.
     counted = weights > 0  # [B, T]
-    A, logp, old_logp = (x.where(counted, 0.0) for x in (A, logp, old_logp))
+    A, logp, old_logp = (x.where(counted, 0.0) for x in (A, logp, old_logp))  # [B, T] each
 
     # How much likelier has each token become in this step?
     ratio = (logp - old_logp).exp()

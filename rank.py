@@ -76,7 +76,7 @@ def prefix_ranks(z, stride):
 
 
 def rank_changes(m):
-    """delta_2..delta_K, [..., K - 1], of prefix ranks m [..., K] floating; both NaN where j > the response's K."""
+    """delta_2..delta_K, [..., K - 1], of prefix ranks m [..., K] floating, which end in NaN for shorter responses."""
     K = m.shape[-1]
     j = torch.arange(1, K + 1, device=m.device)
     mean = m.cumsum(-1) / j  # [..., K]: of m_1..m_j
@@ -104,7 +104,7 @@ class Measured:
     hidden: torch.Tensor  # [B, T, D] floating: the states
     mask: torch.Tensor  # [B, T] bool: which states count
     whole: torch.Tensor  # [B] float64: ER of each whole response
-    prefixes: torch.Tensor  # [B, K] float64: m_j (with a window, of the last W states), NaN where j > K
+    prefixes: torch.Tensor  # [B, K] float64: m_1.. (with a window, of the last W states), then NaN
 
 
 # A metric is a function of Measured -> [B] float64. Add a line and it is averaged and logged; Phi in shaping.py may use
@@ -125,7 +125,7 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
     method   "exact"; "fast", to 1e-6; "auto", the cheaper of the two
 
     NaN or Inf in a response: its metrics are NaN, and a RuntimeWarning. ValueError: wrong shape or dtype, stride < 1,
-    window < 2 strides.
+    window <= 2 strides.
 
     >>> metrics = rank_metrics(torch.eye(7)[None], torch.ones(1, 7, dtype=torch.bool), stride=2)  # m = 2, 4, 6
     >>> [round(metrics[name].item(), 9) for name in ("er", "erv", "era")]

@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from engine.batch import by_token, first_above, left_padded, micro_batches, put_back, uniforms
-from engine.cache import new_cache
+from engine.cache import new_cache, repeat_rows
 from engine.models import check_layer, family_scaling
 from engine.sampling import Reader, empty_rows, samples_each, shortened
 from grpo import token_logprobs
@@ -33,7 +33,7 @@ from grpo import token_logprobs
 
 @dataclass
 class Rollout:
-    """B responses behind left-padded prompts. As sampled, those to one prompt are consecutive rows."""
+    """B responses behind left-padded prompts. `generate` puts those to one prompt in consecutive rows."""
 
     ids: torch.Tensor  # [B, P + T] int64: padding, prompt, response, padding
     attention: torch.Tensor  # [B, P + T] int64: 1 on prompt and sampled tokens
@@ -104,18 +104,18 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
     cache = new_cache(policy.lm)
     logits, z = policy(ids, attention, cache=cache)  # [N, V], [N, D]
 
-    # Repeat what was read for each of its samples. The reader does so with the cache, and knows whose rows it holds.
-    # The Rollout has room for all tokens.
-    reader = Reader(policy, cache, len(prompts), samples)
+    # Repeat what was read for each of its samples, and make room for all tokens.
+    repeat_rows(cache, len(prompts), samples)
     logits, z = logits.repeat_interleave(samples, 0), z.repeat_interleave(samples, 0)
     rollout = Rollout(**empty_rows(ids, attention, samples, max_new_tokens, z if keep_states else None))
 
     # `rows` [b] are the responses that go on. logits[i] and z[i] belong to response rows[i].
     rows = torch.arange(len(seeds), device=device)
+    reader = Reader(policy, cache, rows)
     for t in range(max_new_tokens):
         # Draw token t of each, and write it down.
         token = inverse_cdf(logits, u[rows, t], temperature, top_p)  # [b]
-        logp, H = token_logprobs(logits / (temperature or 1.0), token)  # [b] each
+        logp, H = token_logprobs(logits / (temperature or 1.0), token)  # [b] each; greedy: those of temperature 1
         rollout.write(rows, t, token, logp, H, z)
 
         # A stop token ends a response.
@@ -125,8 +125,8 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
         if len(rows) == 0 or t + 1 == max_new_tokens:
             return shortened(rollout, t + 1)
 
-        # The model reads token t of the others. (The reader feeds all rows of the cache, where those that have ended
-        # stay for a while, and returns what belongs to `rows`.)
+        # The model reads token t of the others. (The reader feeds token t of every cached row to the model, and returns
+        # what belongs to `rows`. Rows that have ended leave the cache once they are an eighth of it.)
         logits, z = reader.read(rollout, rows, t)  # [b, V], [b, D]
 
 

@@ -9,13 +9,13 @@ The paper calls a high ER exploration and a high ERV exploitation. ERA sets thei
     Phi  = beta tanh(d_ER) + (1 - beta) tanh(d_ERV)           dual channel: exploration, exploitation
     A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2 (arXiv:2509.23808)
 
-Why ERA sets them. A high ERA gives ER more weight: the paper wants exploration before the model grows overconfident. A
-low one gives it to ERV. The paper also expects ERA not to depend on length, as where rank grows steadily; on the toy it
-does (README, section 5).
+Why ERA sets the weights. A high ERA favours ER: the paper wants exploration before the model grows overconfident. A low
+one favours ERV. The paper also expects ERA to be independent of length, as it is where rank grows steadily. On the toy
+it falls with length (README, section 5).
 
 Why the bonus is bounded. It is smaller than |A|, so A' keeps the sign of A: a response below its group's mean is
 punished less, and never praised. Where A = 0, as in a group of equal rewards, there is no bonus. Nor is there one in
-the first step, which has no mu (the mode `entropy` needs none). README, section 6, works an example through.
+the first step, which has no mu. README, section 6, works an example through.
 
 How it differs from the paper's release: there the bonus is switched off (docs/release.md).
 

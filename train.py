@@ -48,12 +48,12 @@ def train_step(s):
     """
     c, clock = s.config, runs.Clock()
 
-    # 1. Sample responses to the step's prompts. `numbers` are their places in the whole step, which decide the seeds.
+    # 1. Sample responses to the step's prompts. `numbers`: 0, 1, 2 .. on one process; of several, each takes its share.
     numbers, problems, prompts = s.world.step_batch(s.problems, s.step, c.prompts, c.mini_batches, c.seed)
     rollout = sample(s, numbers, prompts)  # B responses of at most T tokens
     clock.lap("rollout")
 
-    # Measure the states, for part 3. With one CPU thread this begins now, on another core; otherwise result() does it.
+    # Measure the states, for part 3. With one CPU thread this begins now, on another core; else at pending.result().
     pending = parallel.in_background(s.world.device, measure_states, rollout, c)
 
     # 2. Verify the answers.
@@ -143,7 +143,7 @@ def update_policy(s, rollout):
     s.optimizer.param_groups[0]["lr"] = lr
 
     updates = []
-    for rows in gradients.rows_of_updates(rollout, c.mini_batches):
+    for rows in gradients.rows_of_updates(rollout, c.mini_batches):  # consecutive ones: whole groups
         # The loss of an update is one sum over its tokens, whose weights divide by counts over the whole mini-batch (of
         # all processes). So the gradients of its micro-batches add up to the right one.
         token_count, response_count = s.world.counts(rollout.learnt[rows])

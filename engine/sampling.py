@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from engine.batch import part
-from engine.cache import keep_rows, repeat_rows
+from engine.cache import keep_rows
 
 SLACK = 1 / 8  # share of ended responses in a cache from which on they leave it
 
@@ -63,16 +63,12 @@ class Reader:
     computed as well, and dropped.
     """
 
-    def __init__(self, policy, cache, prompts, samples):
-        """The cache has read so many prompts; each is to have `samples` responses."""
-        repeat_rows(cache, prompts, samples)
+    def __init__(self, policy, cache, rows):
         self.policy, self.cache = policy, cache
-        self.held = None  # [rows in the cache]: which responses they are; None: all
+        self.held = rows  # which responses the cache holds, in rising order
 
     def read(self, rollout, rows, t):
         """(logits [b, V], states [b, D]) for token t + 1 of some rows [b], in rising order, once token t is written."""
-        if self.held is None:
-            self.held = torch.arange(len(rollout.mask), device=rows.device)
         places = torch.searchsorted(self.held, rows)  # [b]: where in the cache they are
 
         # Copy the cache without the rows that have ended, if they are many.

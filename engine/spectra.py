@@ -381,8 +381,8 @@ def check(hidden, mask, stride, window, method):
         raise ValueError(f"mask must be bool {shape[:2]}, got {mask.dtype} {mask_shape}")
     if stride < 1:
         raise ValueError(f"stride must be at least 1, got {stride}")
-    if window is not None and window < 2 * stride:
-        raise ValueError(f"window must be None or at least 2 strides ({2 * stride} states), got {window}")
+    if window is not None and window <= 2 * stride:
+        raise ValueError(f"window must be None or more than 2 strides ({2 * stride} states), got {window}")
     if method not in ("auto", "exact", "fast"):
         raise ValueError(f"method must be auto, exact or fast, got {method!r}")
 

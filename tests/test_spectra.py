@@ -78,7 +78,7 @@ def test_ranks_agree_with_svd_of_the_same_bfloat16_input(t, d, stride, condition
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("stride, window", [(1, None), (3, None), (3, 6), (3, 10), (5, 12), (7, None), (20, None)])
+@pytest.mark.parametrize("stride, window", [(1, None), (3, None), (3, 7), (3, 10), (5, 12), (7, None), (20, None)])
 def test_a_ragged_batch_agrees_with_the_definition_whatever_lies_under_the_mask(stride, window, method):
     lengths = [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 17, 20, 20]
     hidden = random(len(lengths), 20, 14, seed=1)
