@@ -18,7 +18,7 @@ micro-batch. So the losses of micro-batches add up to that of the update. A grou
 
 import torch
 
-NORMALISATIONS = ("token", "sequence", "constant")
+NORMALISATIONS = ("token", "sequence", "constant")  # what --normalise offers: branches of token_weights
 
 
 def group_advantages(rewards, group_size, scale_std=True):
@@ -63,7 +63,7 @@ def token_logprobs(logits, targets, entropy=True):
 def token_weights(mask, normalise, tokens, responses, max_new_tokens):
     """w_it of the loss, float32 [B, T], 0 outside the mask [B, T] bool.
 
-    tokens: number of True in all masks of the optimizer update; responses: its number of rows. ValueError: no such
+    tokens: number of True in all masks of the mini-batch; responses: its number of rows. ValueError: no such
     `normalise`.
 
         token      1 / tokens                       every token weighs the same (DAPO)

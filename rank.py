@@ -23,7 +23,7 @@ A prefix has j s + 1 states and not j s, because centring takes one rank away: j
 The names mislead a little, as delta_j compares m_j with the mean of *all* earlier ranks, not with m_{j-1}. If rank
 grows steadily, m_j = c j, then delta_j = c j / 2. So ERV = c (K + 2) / 4 grows with length, and ERA = c / 2 does not.
 
-`effective_rank` and `prefix_ranks` are the definition. Training computes the same numbers in engine/spectra.py, faster.
+`effective_rank` and `prefix_ranks` are the definition; engine/spectra.py computes the same numbers faster.
 
 How it differs from the paper's release. Spectra are float64, because float32 errors look like further directions. A
 metric that is undefined is NaN, and not 0.
@@ -107,8 +107,7 @@ class Measured:
     prefixes: torch.Tensor  # [B, K] float64: m_1.. (with a window, of the last W states), then NaN
 
 
-# A metric is a function of Measured -> [B] float64. Add a line and it is averaged and logged; Phi in shaping.py may use
-# it. For example
+# A metric: a function of Measured -> [B] float64. A new line is averaged and logged, and Phi in shaping.py may use it:
 #     "size": lambda batch: mean_states(batch.hidden, batch.mask).norm(dim=1),
 METRICS = {
     "er": lambda batch: batch.whole,
@@ -132,6 +131,7 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
     [6.0, 2.5, 1.0]
     """
     hidden, mask = on_float64_device(hidden), on_float64_device(mask)
+    # effective_rank [B] and prefix_ranks [B, K], padded with NaN, of all responses at once.
     whole, prefixes, finite = prefix_spectra(hidden, mask, stride, window, method)
     warn_of_non_finite(finite)
     batch = Measured(hidden, mask, whole, prefixes)

@@ -83,7 +83,7 @@ def inverse_cdf(logits, u, temperature=1.0, top_p=1.0):
     p = (logits.float() / temperature).softmax(-1)
     p = p.double()  # a float32 sum over a large vocabulary drifts
     if top_p < 1:
-        p = nucleus(p, top_p)  # sums to less than 1; first_above scales u by the sum
+        p = nucleus(p, top_p)  # sums to less than 1: first_above takes u times the sum
     return first_above(p.cumsum(-1), u)
 
 
@@ -125,8 +125,8 @@ def generate(policy, prompts, seeds, max_new_tokens, stop_ids, temperature=1.0, 
         if len(rows) == 0 or t + 1 == max_new_tokens:
             return shortened(rollout, t + 1)
 
-        # The model reads token t of the others. (The reader feeds token t of every cached row to the model, and returns
-        # what belongs to `rows`. Rows that have ended leave the cache once they are an eighth of it.)
+        # The model reads token t of the others. (Taking a row out of the cache copies it, so rows that have ended stay
+        # until they are an eighth of it. Until then the model reads padding for them, and the result is dropped.)
         logits, z = reader.read(rollout, rows, t)  # [b, V], [b, D]
 
 

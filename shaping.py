@@ -3,21 +3,21 @@
 The idea. A response gets a bonus if its ER and its ERV, taken together, are above what was usual in the steps before.
 The paper calls a high ER exploration and a high ERV exploitation. ERA sets their weights.
 
-    mu_k                                                      running mean of metric x_k in {ER, ERV, ERA} over steps
+    mu_k                                                      running mean over steps of x_k, in {ER, ERV, ERA}
     d_k  = clamp( (x_k - mu_k) / (|mu_k| + eps), -5, 5 )      relative deviation, eps = 1e-8
     beta = sigmoid( g d_ERA )                                 meta-controller: the weight of exploration, g = 2
     Phi  = beta tanh(d_ER) + (1 - beta) tanh(d_ERV)           dual channel: exploration, exploitation
     A'   = A + min( max(0, Phi), |A| / kappa )                kappa = 2 (arXiv:2509.23808)
 
 Why ERA sets the weights. A high ERA favours ER: the paper wants exploration before the model grows overconfident. A low
-one favours ERV. The paper also expects ERA to be independent of length, as it is where rank grows steadily. On the toy
-it falls with length (README, section 5).
+one favours ERV. The paper also expects ERA to be independent of length. That holds where rank grows steadily; on the
+toy it falls with length (README, section 5).
 
 Why the bonus is bounded. It is smaller than |A|, so A' keeps the sign of A: a response below its group's mean is
 punished less, and never praised. Where A = 0, as in a group of equal rewards, there is no bonus. Nor is there one in
 the first step, which has no mu. README, section 6, works an example through.
 
-How it differs from the paper's release: there the bonus is switched off (docs/release.md).
+How it differs from the paper's release: the command that it ships switches the bonus off (docs/release.md).
 
 The modes. A first reader can skip the controls, each of which changes one thing to see what does the work.
 

@@ -3,7 +3,7 @@
 One training step (`train_step`), for the B = prompts x group responses of a batch:
 
     1 sample   G responses to each prompt, and the hidden states that predicted their tokens      rollout.py
-    2 verify   the reward R: 1 where the answer is right, else 0 (--reward: others)               verifier.py
+    2 verify   the reward R: for the toy 1 where the answer is right, else 0 (--reward)           verifier.py
     3 shape    A from R over the group; ER, ERV, ERA from the states; A' from all of them         grpo, rank, shaping
     4 update   clipped loss on A', backward, step, for each mini-batch                            grpo.py
     5 log      one line of metrics.jsonl
@@ -74,7 +74,7 @@ def train_step(s):
     )
 
     # Only now update the running means: this step had to be compared with those before it. A metric's mean is over the
-    # responses, of all processes, that have it; `undefined` counts the others.
+    # responses where it is not NaN; `undefined` counts the others.
     means, undefined = s.world.known_means(metrics)  # {name: mean}, {name_undefined: count}
     s.mu = update_means(s.mu, means, c.alpha)
     clock.lap("rank")
@@ -122,8 +122,7 @@ def other_logprobs(s, rollout):
     old = reference = None
     with parallel.unsharded(s.policy, s.reference):
         # Why not the sampler's log-probs? The sampler rounds differently, in bfloat16 by 1e-2: a policy that has not
-        # moved would not have ratios of 1. (With a single mini-batch no scoring is needed: the forward pass of the
-        # update comes before any change of the weights, so loss_of takes its own log-probs, detached.)
+        # moved would not have ratios of 1. With a single mini-batch loss_of has what is needed.
         if c.mini_batches > 1:
             old = score_logprobs(s.policy, rollout, c.temperature, c.micro_tokens)
         if s.reference:
@@ -172,7 +171,7 @@ def loss_of(s, part, weights):
         part.ids, part.attention, part.responses, temperature=c.temperature, entropy=c.entropy_coef > 0
     )
     old = part.old_logprobs
-    if old is None:  # a single mini-batch
+    if old is None:  # a single mini-batch: no update has come between, so these are the old ones
         old = logp.detach()
     loss, stats = policy_loss(
         logp, old, part.advantages, weights, c.clip_low, c.clip_high, entropy, c.entropy_coef,
