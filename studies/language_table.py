@@ -21,7 +21,8 @@ HEAD = """# A language model: paired differences to plain GRPO
 Made by `python studies/language_model.py` with SmolLM2-135M-Instruct on sums and differences. Row `none`: mean over
 seeds with its 95% interval. Other rows: the arm minus `none` at the same seed, mean and 95% t interval over seeds; *
 where that excludes 0. area: mean training reward. area, pass@k and equal_groups in per cent; entropy in 1/1000 nat per
-token; ER, entropy, length (tokens) and equal_groups: last 5 training steps.
+token; ER, entropy, length (tokens) and equal_groups: last 5 training steps. An arm of fewer than three runs is in the
+other tables only.
 """
 
 
@@ -29,7 +30,8 @@ def markdown(name, kept):
     """The tables of one setting."""
     runs = by_arm(kept)
     some = next(iter(runs["none"].values()))
-    lines, clear = rows(runs, {measure: measure_of(measure) for measure in measures(some)})
+    several = of_several_seeds(runs)
+    lines, clear = rows(several, {measure: measure_of(measure) for measure in measures(some)})
     base = ", ".join(f"{measure} {SCALE[measure] * value:.1f}" for measure, value in measures(kept["base"]).items())
     minutes = statistics.median(record["seconds"] for own in runs.values() for record in own.values()) / 60
     text = [f"## {name}: {len(runs['none'])} seeds; the base has {base}; {minutes:.0f} minutes a run on a core", ""]
@@ -46,6 +48,11 @@ def markdown(name, kept):
         "",
     ]
     return "\n".join(text)
+
+
+def of_several_seeds(runs):
+    """`none`, and the arms of which there are at least three runs: an interval from two says nothing."""
+    return {arm: own for arm, own in runs.items() if len(own) > 2 or arm == "none"}
 
 
 def every_run(runs, bare):
@@ -102,7 +109,7 @@ def draw(settings, out):
     )  # fmt: skip
     styles = dict(zip(ORDER, STYLES))
     for row, (name, kept) in zip(grid, settings.items()):
-        runs = by_arm(kept)
+        runs = of_several_seeds(by_arm(kept))
         for axes, curve in zip(row, ("reward", "length")):
             groups = {arm: [{"lines": steps(record, curve)} for record in own.values()] for arm, own in runs.items()}
             draw_curve(axes, groups, curve, shade=lambda arm: arm in ("none", "verl"), styles=styles)

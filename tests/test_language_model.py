@@ -86,16 +86,18 @@ def record(reward, length, pass1):
 
 
 def test_the_table_has_differences_collapsed_runs_and_the_bonus_beside_the_advantage(tmp_path, monkeypatch, capsys):
-    runs = {f"none/{seed}": record(0.4, 9.0, 0.5) for seed in range(2)}
-    runs |= {f"length/{seed}": record(0.5, 18.0, 0.6) for seed in range(2)}
+    runs = {f"none/{seed}": record(0.4, 9.0, 0.5) for seed in range(3)}
+    runs |= {f"length/{seed}": record(0.5, 18.0, 0.6) for seed in range(3)}
+    runs |= {f"erv/{seed}": record(0.5, 18.0, 0.6) for seed in range(2)}
     kept = {"base": record(0.0, 20.0, 0.02) | {"curves": {name: [] for name in language_model.CURVES}}, "runs": runs}
     (tmp_path / "language-sums.json").write_text(json.dumps(kept))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     language_model.main(["--table", "--out", str(tmp_path)])
     text = (tmp_path / "language.md").read_text()
     assert "| length - none | +10.0 [+10.0, +10.0]* |" in text
-    assert "| none | 50.0 | 50.0 | 2 of 2 |" in text and "| length | 60.0 | 60.0 | 0 of 2 |" in text
-    assert "| length | right | 9 to 12 | 8 | 50% | 25% |" in text
+    assert "| none | 50.0 | 50.0 | 50.0 | 3 of 3 |" in text and "| length | 60.0 | 60.0 | 60.0 | 0 of 3 |" in text
+    assert "| length | right | 9 to 12 | 12 | 50% | 25% |" in text
+    assert "erv - none" not in text and "| erv | 60.0 | 60.0 |  | 0 of 2 |" in text  # two runs make no interval
     assert "no picture" in capsys.readouterr().out
 
 
