@@ -91,9 +91,9 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
                 ref_logp=None, kl_coef=0.0):  # fmt: skip
     """One micro-batch's share of the loss, and a dict of sums that add up over micro-batches.
 
-    logp, old_logp, ref_logp, entropy, weights [B, T] floating; advantages [B] or [B, T], else ValueError. The sums,
-    weighted like the loss: clip_fraction; kl, kl_reference: KL(now || old), KL(now || reference), as if the tokens were
-    drawn from the policy of now.
+    logp, old_logp, ref_logp, entropy, weights [B, T] floating; advantages [B] or [B, T], else ValueError. Tokens of
+    weight 0 are ignored. The sums, weighted like the loss: clip_fraction; kl, kl_reference: KL(now || old), KL(now ||
+    reference), as if the tokens were drawn from the policy of now.
     """
     if advantages.dim() not in (1, 2) or len(advantages) != len(logp):
         raise ValueError(f"advantages {list(advantages.shape)}: want [B] or [B, T] for log-probs {list(logp.shape)}")
@@ -108,7 +108,7 @@ def policy_loss(logp, old_logp, advantages, weights, clip_low=0.2, clip_high=0.2
     # How much likelier has each token become in this step?
     ratio = (logp - old_logp).exp()
 
-    # Above the clip range with A > 0, or below it with A < 0, J is constant: nothing pushes the ratio further.
+    # Above the clip range with A > 0, or below it with A < 0, J is constant: it pushes the ratio no further.
     clipped_ratio = ratio.clamp(1 - clip_low, 1 + clip_high)
     J = torch.minimum(ratio * A, clipped_ratio * A)
     loss = -(weights * J).sum()

@@ -26,7 +26,7 @@ The modes. A first reader can skip the controls, each of which changes one thing
     er, erv   beta held at 1, at 0: one channel alone
     equal     beta held at 1/2: no controller
     shuffled  as verl, with the metrics dealt out at random among the responses by the caller
-    entropy   Phi_t = a H_t, the entropy at token t and a = 0.4 (Cheng et al., arXiv:2506.14758)
+    entropy   Phi_t = a H_t, the entropy at token t and a = 0.4 (Cheng et al., arXiv:2506.14758); needs no mu
 """
 
 import math
@@ -38,14 +38,14 @@ MODES = ("verl", "none", "er", "erv", "equal", "shuffled", "entropy")
 HELD_BETA = {"er": 1.0, "erv": 0.0, "equal": 0.5}
 
 
-def deviation(x, mu):
-    """d_k, float64 [B], of a metric x [B] from its running mean mu (a number); 0 where either is undefined (NaN).
+def deviation(x, mu_k):
+    """d_k, float64 [B], of a metric x [B] from its running mean mu_k (a number); 0 where either is undefined (NaN).
 
     >>> deviation(torch.tensor([12.0, 9.0, math.nan]), 10.0)
     tensor([ 0.2000, -0.1000,  0.0000], dtype=torch.float64)
     """
-    relative = (x.double() - mu) / (abs(mu) + EPS)
-    # The clamp is the paper's: a mu close to 0 makes d huge. It decides little: tanh(5) and sigmoid(2 x 5) are 0.9999.
+    relative = (x.double() - mu_k) / (abs(mu_k) + EPS)
+    # The clamp is the paper's: a mu close to 0 makes d huge. It decides little: tanh(5) and sigmoid(10) exceed 0.9999.
     clamped = relative.clamp(-5, 5)
     return clamped.nan_to_num(nan=0.0)
 

@@ -57,8 +57,8 @@ def train_step(s):
     pending = parallel.in_background(s.world.device, measure_states, rollout, c)
 
     # 2. Verify the answers.
-    problems = [problem for problem in problems for _ in range(c.group)]  # one for each response
-    graded = grade(s.reward, problems, rollout, s.tokenizer, c.max_new_tokens, c.overlong_buffer)
+    asked = [problem for problem in problems for _ in range(c.group)]  # the problem of each response
+    graded = grade(s.reward, asked, rollout, s.tokenizer, c.max_new_tokens, c.overlong_buffer)
     clock.lap("verify")
 
     # The loss will compare with the policy before the step's first update, and with the reference if there is one.

@@ -248,7 +248,7 @@ class Run:
         """Checkpoint of the training State s."""
         about = {"step": s.step, "config": asdict(s.config), "data": s.data, "versions": versions()}
         about |= {name: getattr(s.config, name) for name in PROMPTING}
-        state = {"step": s.step, "baseline": s.mu, "data": s.data}
+        state = {"step": s.step, "baseline": s.mu, "data": s.data}  # mu is "baseline" in all checkpoints so far
         save_checkpoint(
             self.folder, s.policy, s.optimizer, s.tokenizer, about, state, s.config.keep, self.world, self.best_step()
         )

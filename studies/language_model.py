@@ -27,11 +27,12 @@ of the comparison:
     collapsed             runs whose responses end, over the last 5 steps, shorter than the bare answer (10 tokens); not
                           in `shown`, which asks for no more
 
-Settings. `sums`: the first question, learning rate 1e-5, 24 steps. It was chosen on one run of `none` alone, with another
-split of the questions: reward 0.03 at step 3, 0.6 at step 12, 0.98 at step 18. `shown`: the second, 40 steps, as in the
-README; chosen when the trick was known, on one run each of `none` and `verl` with seed 0, which differed by 4 points of
-pass@1. `fast`: as `sums` with learning rate 3e-5, chosen before any run with it; a policy that moves faster has less time
-to explore. Everything is multiplied in bfloat16 (--bfloat16), which is three times faster here; weights stay float32.
+Settings. `sums`: the first question, learning rate 1e-5, 24 steps. It was chosen on one run of `none` alone, with
+another split of the questions: reward 0.03 at step 3, 0.6 at step 12, 0.98 at step 18. `shown`: the second, 40 steps,
+as in the README; chosen when the trick was known, on one run each of `none` and `verl` with seed 0, which differed by
+4 points of pass@1. `fast`: as `sums` with learning rate 3e-5, chosen before any run with it; a policy that moves
+faster has less time to explore. Everything is multiplied in bfloat16 (--bfloat16), which is three times faster here;
+weights stay float32.
 
 Why did a response get its bonus? Each run keeps, for right and wrong responses of each length, how many there were, how
 many got a bonus, and the sums of |A| and of the bonus.
@@ -63,8 +64,8 @@ ASK = {
     "shown-": "What is 3 + 4? The answer is 7.\nWhat is 12 - 5? The answer is 7.\nWhat is {}?",
 }  # beginning of a file's name: how it asks
 TESTED = 64  # questions
-BINS = {32: (8, 12, 16, 24, 31, 32), 12: (6, 7, 8, 9, 11, 12)}  # by --max_new_tokens: upper ends of the lengths that
-# are counted together
+# Upper ends of the lengths that are counted together, by --max_new_tokens.
+BINS = {32: (8, 12, 16, 24, 31, 32), 12: (6, 7, 8, 9, 11, 12)}
 
 CURVES = (*ablation.CURVES, "equal_groups", "truncated")
 TRAIN = (

@@ -1,8 +1,8 @@
 """What did VERL do on the language model? Tables and picture of language_model.py, from its results alone.
 
 Three things for each setting. The measures, as paired differences to `none` (ablation_table.py). Each run's pass@1, and
-how many runs ended in collapse: responses shorter than BARE tokens, the answer without any working. And the bonus: which responses
-got it, by verdict and by length, and what it was worth beside the advantage,
+how many runs ended in collapse: responses shorter than BARE tokens, the answer without any working. And the bonus:
+which responses got it, by verdict and by length, and what it was worth beside the advantage,
 
     share = runs' sum of bonuses / runs' sum of |A|                of the responses of a length, right or wrong
 """
@@ -37,16 +37,8 @@ def markdown(name, kept):
     text = [f"## {name}: {len(runs['none'])} seeds; the base has {base}; {minutes:.0f} minutes a run on a core", ""]
     text += lines
     text += [f"{sum(clear)} of these {len(clear)} intervals exclude 0; chance would give {len(clear) / 20:.0f}.", ""]
-    text += [
-        "Every run:",
-        "",
-        *every_run(runs, BARE.get(name)),
-        "",
-        "Where the bonus went:",
-        "",
-        *bonus_table(runs),
-        "",
-    ]
+    text += ["Every run:", "", *every_run(runs, BARE.get(name)), ""]
+    text += ["Where the bonus went:", "", *bonus_table(runs), ""]
     return "\n".join(text)
 
 
@@ -74,17 +66,20 @@ def table_row(cells):
 
 
 def bonus_table(runs):
-    """Of right and wrong responses of each length: how many, the share that got a bonus, and the bonus beside |A|."""
-    lines = ["| arm | verdict | length | responses | with a bonus | bonus / A |", "|---" * 6 + "|"]
+    """Of right and wrong responses of each length: how many there were, how many got a bonus, and its size."""
+    lines = ["| arm | verdict | length | responses | with a bonus | bonus / A | of all bonuses |", "|---" * 7 + "|"]
     for arm, own in runs.items():
         if arm in ("none", "entropy"):  # no bonus, or one for each token
             continue
+        everything = sum(cell[3] for verdict in ("right", "wrong") for cell in summed(own, verdict).values())
         for verdict in ("right", "wrong"):
             for end, cell in summed(own, verdict).items():
                 count, paid, A, bonus = cell
                 if count:
                     share = f"{100 * bonus / A:.0f}%" if A else "-"
-                    lines.append(f"| {arm} | {verdict} | {end} | {count} | {100 * paid / count:.0f}% | {share} |")
+                    part = f"{100 * bonus / everything:.1f}%" if everything else "-"
+                    cells = [arm, verdict, end, str(count), f"{100 * paid / count:.0f}%", share, part]
+                    lines.append(table_row(cells))
     return lines
 
 

@@ -259,9 +259,9 @@ def test_float32_metrics_are_the_metrics_where_rounding_does_not_hurt():
     z = torch.eye(12)[None] * 4  # of the last 7 states, prefixes of 3, 5 and 7 have ranks 2, 4 and 6
     mask = torch.ones(1, 12, dtype=torch.bool)
     found = release.float32_metrics(z, mask, stride=2, window=7)
-    assert {name: value.item() for name, value in found.items()} == pytest.approx(
-        {"er": 11, "erv": 2.5, "era": 1}, rel=0.01  # on some CPUs an eigenvalue of 0 comes out as 1e-6: a sigma of 1e-3
-    )
+    assert found["er"].item() == pytest.approx(11, rel=1e-5)
+    # The Gram matrix has an eigenvalue of 0. Some CPUs make it 1e-6, a sigma of 1e-3: 0.2% of ERA.
+    assert found["erv"].item() == pytest.approx(2.5, rel=1e-3) and found["era"].item() == pytest.approx(1, rel=4e-3)
     mask[:, 5:] = False  # two prefixes: no acceleration
     assert release.float32_metrics(z, mask, stride=2, window=7)["era"].isnan()
 
