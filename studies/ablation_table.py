@@ -57,13 +57,13 @@ def measures(record):
 def interval(values):
     """Mean and 95% t interval (mean, low, high) of one value per seed; an endless interval for a single seed.
 
-    >>> interval([1.0, 2.0, 3.0])  # std 1, t = 4.303, so 2 -+ 4.303 / sqrt(3)
-    (2.0, -0.484338..., 4.484338...)
+    >>> interval([1.0, 2.0, 3.0])  # std 1, t = 4.3027, so 2 -+ 4.3027 / sqrt(3)
+    (2.0, -0.484137..., 4.484137...)
     """
     n, mean = len(values), statistics.fmean(values)
     if n < 2:
         return mean, -math.inf, math.inf
-    t = round(student_t_quantile(0.975, n - 1), 3)  # as printed tables have it, and with them what was published here
+    t = student_t_quantile(0.975, n - 1)
     reach = t * statistics.stdev(values) / math.sqrt(n)
     return mean, mean - reach, mean + reach
 

@@ -149,11 +149,6 @@ def test_the_series_of_student_t_leaves_its_third_term(p):
     assert nu**3 * (student_t_quantile(p, nu) - student_t_series(p, nu)) == pytest.approx(third, rel=0.03)
 
 
-def test_the_series_of_student_t_is_as_far_off_as_it_says():
-    off = [1 - student_t_series(0.975, nu) / student_t_quantile(0.975, nu) for nu in (3, 5, 7, 20)]
-    assert off == pytest.approx([0.037, 0.009, 0.0035, 0.00016], rel=0.02)
-
-
 # Intervals
 
 
@@ -199,7 +194,7 @@ def test_resampled_means_are_drawn_by_the_seed_and_not_by_what_the_memory_holds(
 
 def test_the_interval_is_the_expanded_quantile_of_the_resampled_means():
     values = [0.0, 0.1, 0.35, 0.4, 0.8, 1.0]
-    tail = NormalDist().cdf(-math.sqrt(6 / 5) * student_t_series(0.975, 5))  # N = 6
+    tail = NormalDist().cdf(-math.sqrt(6 / 5) * 2.570582)  # N = 6: nu = 5, printed to more digits
     assert 0.0024 < tail < 0.0028
     x = torch.tensor(values, dtype=torch.float64)
     means = sorted(bootstrap_means(x, 10_000, seed=0).tolist())
@@ -209,7 +204,7 @@ def test_the_interval_is_the_expanded_quantile_of_the_resampled_means():
         part = p * 9_999 - below
         return means[below] * (1 - part) + means[below + 1] * part
 
-    assert interval(values) == pytest.approx((quantile(tail), quantile(1 - tail)), rel=1e-12)
+    assert interval(values) == pytest.approx((quantile(tail), quantile(1 - tail)), rel=1e-6)
     other = interval(values, seed=5, resamples=2000)
     assert other != interval(values) and other == pytest.approx(interval(values), abs=0.05)
 
@@ -232,11 +227,10 @@ def test_without_spread_the_interval_ends_where_so_many_equal_results_have_a_cha
 
 
 def test_without_spread_the_interval_stays_within_the_bounds():
-    reach = 1 - 0.025 ** (1 / 20)
-    assert interval([0.5] * 20) == pytest.approx((0.5 - reach, 0.5 + reach))
-    assert interval([0.5] * 3) == (0, 1)
-    assert interval([0.0] * 20, (-1.0, 1.0)) == pytest.approx((-reach, reach))
-    assert interval([-0.9] * 20, (-1.0, 1.0)) == pytest.approx((-1, reach - 0.9))
+    others = 1 - 0.025 ** (1 / 20)  # the largest share of problems that may have another value
+    assert interval([0.5] * 20) == pytest.approx((0.5 - others / 2, 0.5 + others / 2))
+    assert interval([0.0] * 20, (-1.0, 1.0)) == pytest.approx((-others, others))
+    assert interval([-0.9] * 20, (-1.0, 1.0)) == pytest.approx((-0.9 - 0.1 * others, -0.9 + 1.9 * others))
 
 
 def test_statistics_of_the_interval_do_not_depend_on_call_order():
@@ -353,9 +347,9 @@ def test_a_paired_comparison_is_by_source_and_pooled():
 
 def test_a_difference_lies_between_minus_1_and_1():
     a, b = {("s", i): 1.0 for i in range(20)}, {("s", i): 0.0 for i in range(20)}
-    reach = 1 - 0.025 ** (1 / 20)
-    assert paired_comparison(a, b)["s"]["95"] == pytest.approx((-1, reach - 1))
-    assert paired_comparison(b, a)["s"]["95"] == pytest.approx((1 - reach, 1))
+    others = 1 - 0.025 ** (1 / 20)
+    assert paired_comparison(a, b)["s"]["95"] == pytest.approx((-1, 2 * others - 1))
+    assert paired_comparison(b, a)["s"]["95"] == pytest.approx((1 - 2 * others, 1))
 
 
 def test_shares_and_differing_fields():

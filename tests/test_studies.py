@@ -16,8 +16,8 @@ import release
 import reorder
 import torch
 from conftest import ROOT
+from processes import ForkedRun
 
-import train
 from rank import effective_rank, rank_metrics
 from shaping import MODES, deviation, shape_advantages
 
@@ -61,8 +61,8 @@ def test_paired_differences_by_hand():
     verl = {str(s): record([x, x], {"a": x, "b": 0.0}, {"a": 1.0, "b": 1.0}) for s, x in enumerate((0.3, 0.7, 1.1))}
     verl["9"] = record([0.0], {"a": 0.0, "b": 0.0}, {"a": 0.0, "b": 0.0})  # no partner: left out
     area = ablation_table.differences({"none": none, "verl": verl}, lambda r: ablation_table.measures(r)["area"])
-    # d = 0.1, 0.2, 0.3: mean 0.2, std 0.1, t_{0.975, 2} = 4.303, so 0.2 -+ 4.303 * 0.1 / sqrt(3) = 0.2 -+ 0.24843
-    assert area == {"verl": pytest.approx((0.2, -0.04843, 0.44843), abs=1e-5)}
+    # d = 0.1, 0.2, 0.3: mean 0.2, std 0.1, t_{0.975, 2} = 4.3027, so 0.2 -+ 4.3027 * 0.1 / sqrt(3) = 0.2 -+ 0.24841
+    assert area == {"verl": pytest.approx((0.2, -0.04841, 0.44841), abs=1e-5)}
     assert ablation_table.measures(none["2"]) == pytest.approx(
         {"area": 0.8, "pass@1": 0.4, "pass@8": 1.0, "er": 20.0, "entropy": 0.1, "length": 30.0}
     )
@@ -124,7 +124,9 @@ def test_ablation_resumes_with_what_is_missing(tmp_path, monkeypatch, capsys):
         ablation.main([*command, "--train", "--steps 3"])
 
 
-def test_one_run_of_the_ablation(tmp_path):
+def test_one_run_of_the_ablation(tmp_path, monkeypatch):
+    forked = ForkedRun(tmp_path)
+    monkeypatch.setattr(ablation, "subprocess", forked.module)
     headroom = ablation.SETTINGS["headroom"]
     small = {
         "train": f"{headroom.train} --steps 2 --prompts 2 --group 2 --mini_batches 1",
@@ -133,6 +135,7 @@ def test_one_run_of_the_ablation(tmp_path):
     run = ablation.one(headroom, "shuffled", 0, small)
     assert len(run["curves"]["reward"]) == 2 and list(run["pass@8"]) == [f"{k}-operators" for k in ablation.CHAINS]
     assert run["commands"][0].startswith("python train.py --shaping shuffled") and "torch" in run["versions"]
+    assert len(forked.commands) == 2
 
 
 def test_headroom_trains_on_nothing_that_it_tests(tmp_path):
