@@ -15,7 +15,6 @@ fit the model is scored wrong and counted, never cut. Every finished batch is ke
 goes on where it stopped and ends with the same samples.
 """
 
-import os
 import sys
 import time
 from dataclasses import dataclass, fields, replace
@@ -32,7 +31,7 @@ from engine.config import parse_eval
 from engine.data import list_benchmarks, load_benchmarks, own_fields, paper_samples
 from engine.evaluations import Finished, begin, check_folder, compare, decisions, resolve_model, write_results
 from engine.models import check_bfloat16, check_family, load_model, model_room, weights_hash
-from engine.parallel import World, leave, setup
+from engine.parallel import World, end_with, leave, setup
 from engine.prompts import opened_thought, render, stop_ids, stop_tokens, warn_of_foreign_markers
 from engine.runs import joined
 from engine.samples import sample_text
@@ -276,7 +275,7 @@ def run(config):
 
     # A folder holds one evaluation; only the same one may go on in it.
     now = time.strftime("%Y%m%d-%H%M%S")
-    out = Path(config.out or f"runs/{now}-eval")
+    out = Path(config.out or world.gather([f"runs/{now}-eval"])[0])  # the first process's clock
     check_folder(out, decided, config.resume)
     world.barrier()  # every process has checked the folder
     begin(out, decided)
@@ -319,7 +318,7 @@ def main(argv=None):
         else:
             run(config)
     except (ValueError, OSError) as error:
-        sys.exit(f"eval.py: {error}" if os.environ.get("RANK", "0") == "0" else 1)
+        end_with("eval.py", error)
     except KeyboardInterrupt:
         sys.exit("\ninterrupted; every finished batch is kept: the same command with --out and --resume goes on")
 

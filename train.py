@@ -210,14 +210,14 @@ def benchmark(s, run, samples):
     c = s.config
     if c.bench == "none" or s.step in run.evaluations(samples):
         return
-    protocol = Protocol.of(c, n=samples, top_p=1.0, batch=256)
+    protocol = Protocol.of(c, n=samples, top_p=1.0, batch=c.sample_batch or 256)
     line = {"step": s.step, "n": samples, "benchmarks": {}}
-    with parallel.unsharded(s.policy):
+    with run.whole_evaluation(), parallel.unsharded(s.policy):
         for name, problems in load_benchmark(c.bench, c.bench_dir, own=own_fields(c)).items():
             title = f"step {s.step}: {name}"
             records, _ = evaluate(s.policy, s.tokenizer, problems, protocol, s.stop_ids, s.world, desc=title)
             line["benchmarks"][name] = summarise(records)
-    run.log_evaluation(line)
+        run.log_evaluation(line)
 
 
 def main(argv=None):

@@ -5,8 +5,9 @@ prints, the values that can work, the values that are usual. An option whose def
 recipe: `toy` for the embedded default, else `paper`. What two options must satisfy together is checked in
 `complete_train` and `complete_eval`, so that a run that cannot work ends before anything is loaded.
 
-How it differs from other trainers' configurations: there is no second place. No default hides in a function, no bound
-in another file, and an option that a run was begun without cannot slip in when the run is resumed (engine/runs.py).
+How it differs from other trainers' configurations: there is no second place. What an option is when it is left out, and
+which values can work, is decided here (functions that can be called without train.py keep checks of their own), and an
+option that a run was begun without cannot slip in when the run is resumed (engine/runs.py).
 """
 
 import argparse

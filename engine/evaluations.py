@@ -93,13 +93,18 @@ def key(record):
 
 
 def read_samples(path):
-    """Records of a samples.jsonl. A half-written last line, left by a crash, is cut off the file, with a note."""
-    path = Path(path)
+    """Records of a samples.jsonl, without a last line that a crash left half-written."""
+    whole, _, _ = Path(path).read_text(encoding="utf-8").rpartition("\n")
+    return [json.loads(line) for line in whole.split("\n") if line]
+
+
+def cut_torn_line(path):
+    """Cut a half-written last line off a file that will be appended to, with a note."""
     whole, newline, torn = path.read_text(encoding="utf-8").rpartition("\n")
     if torn:
         print(f"{path}: dropped a half-written last line")
-        path.write_text(whole + newline, encoding="utf-8")
-    return [json.loads(line) for line in whole.split("\n") if line]
+        path.with_suffix(".new").write_text(whole + newline, encoding="utf-8")
+        path.with_suffix(".new").replace(path)
 
 
 def write_samples(path, records, mode="a"):
@@ -119,8 +124,12 @@ class Finished:
 
     def __init__(self, out, rank):
         self.out, self.rank, self.found = out, rank, {}
-        files = sorted(out.glob("samples*.jsonl")) if out else []
-        for file in files:
+        if not out:
+            return
+        own = out / f"samples.{rank}.jsonl"  # that of another process is its own to mend
+        if own.exists():
+            cut_torn_line(own)
+        for file in sorted(out.glob("samples*.jsonl")):
             for record in read_samples(file):
                 self.found[key(record)] = record
 

@@ -12,7 +12,9 @@ import contextlib
 import functools
 import os
 import random
+import signal
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,6 +28,7 @@ from engine.models import blocks
 
 
 PATIENCE = timedelta(hours=12)  # how long a process waits for another, which may still be sampling
+PRECEDENCE = 10  # seconds that the first process has to say why a run ends, before another says it
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class World:
         return self.sum(mask.sum()).clamp(min=1), len(mask) * self.size
 
     def backward(self, loss):
-        """The gradient of the sum of the losses of all processes. FSDP would average over them, without the factor."""
+        """The gradient of the sum of the losses of all processes: the factor undoes the mean that FSDP takes."""
         (loss * self.size).backward()
 
     def equally_often(self, parts):
@@ -103,7 +106,7 @@ class World:
         FSDP's processes must call the model equally often, and micro-batches are as many as lengths make them.
         """
         parts = list(parts)
-        rounds = max(self.gather([len(parts)]))  # now: once a process calls the model, the others must as well
+        rounds = max(self.gather([len(parts)]))  # before the first call of the model
         yield from parts
         for _ in range(rounds - len(parts)):
             yield replace(parts[-1], learnt=torch.zeros_like(parts[-1].learnt))
@@ -196,13 +199,34 @@ def setup(threads=None):
     return World(rank, size, device)
 
 
+def first_process():
+    return os.environ.get("RANK", "0") == "0"
+
+
+def several_processes():
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
+def end_with(program, reason):
+    """End this process, where others may end for the same reason, so that the reason is said once.
+
+    The first process says it at once, and then torchrun ends the others. One that lives on has a reason of its own (a
+    GPU too few, say), or runs on another machine: it says it as well.
+    """
+    if not first_process():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # torchrun's, which must not become a Ctrl-C here
+        time.sleep(PRECEDENCE)
+        reason = f"rank {os.environ['RANK']}: {reason}"
+    sys.exit(f"{program}: {reason}")
+
+
 def leave():
     """End one of several processes at once, its work done.
 
     Threads of the process group may still hold Python objects; while the interpreter takes itself apart they now and
     then abort (seen on gloo), and torchrun would call a finished run failed.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if several_processes():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
@@ -259,8 +283,8 @@ def shard(policy, world):
 def unsharded(*policies):
     """All weights on each process meanwhile, so that they may call the model at different times, and differently often.
 
-    Without gradients only. A policy that is None is left out. Where a CPU multiplies in bfloat16, weights are rounded
-    once in here, and not at each call.
+    Without gradients only. A policy that is None is left out. Where a CPU multiplies in bfloat16, weights that are
+    trained are rounded once in here, and not at each call.
     """
     rounded = any(policy.bfloat16 for policy in policies if policy)
     modules = [module for policy in policies if policy for module in policy.modules()]

@@ -11,6 +11,7 @@ be paid for a number that it happens to end with.
 """
 
 import importlib.util
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -74,7 +75,10 @@ def reward_of(function, prompt, response, problem):
     try:
         value = function(prompt, response, problem.answer, problem.row)
         parts = {name: float(part) for name, part in value.items()} if isinstance(value, dict) else {}
-        return (sum(parts.values()) if parts else float(value)), parts
+        reward = sum(parts.values()) if parts else float(value)
+        if not math.isfinite(reward):
+            raise ValueError(f"{value!r}, where a finite number is needed")
+        return reward, parts
     except Exception as error:  # the user's code may raise anything; all of it is said, with what it was asked about
         name = getattr(function, "__name__", function)
         raise RewardError(f"reward {name} on {problem.id}, response {response!r:.200}: {error!r}") from error

@@ -14,7 +14,6 @@ run was begun with cannot change half-way, and an option that it was begun witho
 import contextlib
 import json
 import math
-import os
 import signal
 import sys
 import time
@@ -26,6 +25,7 @@ from tqdm import tqdm
 
 from engine.checkpoints import PROMPTING, clean, flush, last_checkpoint, save_checkpoint, versions, written
 from engine.config import TrainConfig, complete_train, may_change, parse, train_recipe
+from engine.parallel import end_with, first_process, several_processes
 from engine.rewards import RewardError
 from engine.samples import sample_text
 from engine.stats import before_after
@@ -230,8 +230,12 @@ class Run:
                 self.numbers.write({f"{name}/pass@1": summary["pass@1"]}, line["step"])
 
     def evaluations(self, samples):
-        """{step: {benchmark: summary}} of the evaluations with so many samples per problem."""
-        lines = read_lines(self.folder / "evaluations.jsonl")
+        """{step: {benchmark: summary}} of the evaluations with so many samples per problem, the same on all processes.
+
+        The first one reads the file, because it wrote it; another might not see its last line yet.
+        """
+        lines = read_lines(self.folder / "evaluations.jsonl") if self.world.first else None
+        lines = self.world.gather([lines])[0]
         return {line["step"]: line["benchmarks"] for line in lines if line["n"] == samples}
 
     def say_results(self, step):
@@ -256,8 +260,9 @@ class Run:
 
     def keep_best(self, s):
         """With --keep_best, see to it that the best evaluation so far has its checkpoint."""
-        if s.step == self.best_step() != self.saved_step:
-            self.save(s)
+        if s.step == self.best_step() and s.step != self.saved_step:
+            with self.stop:
+                self.save(s)
 
     def best_step(self):
         """With --keep_best, the step of the highest mean pass@1 of the evaluations on the way; else None."""
@@ -279,11 +284,27 @@ class Run:
             due = s.step % self.config.save_every == 0 or s.step == self.config.steps
             if due or any(self.world.gather([self.stop.asked])):
                 self.save(s)
-            # Who asks after this line is heard at the end of the next step: `asked` stays.
+            # Who asks after this line is heard at the end of the next step: `asked` stays. Step and checkpoint are the
+            # same on all processes, so that all of them gather, or none.
             stop_now = self.saved_step == s.step and any(self.world.gather([self.stop.asked]))
         self.bar.update()
         if s.step == self.config.steps:
             self.bar.close()
+        if stop_now:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def whole_evaluation(self):
+        """An evaluation that Ctrl-C and SIGTERM interrupt at once on one process, and not before its end on several.
+
+        To stop, several processes must come to the checkpoint together.
+        """
+        if self.world.size == 1:
+            yield
+            return
+        with self.stop:
+            yield
+            stop_now = any(self.world.gather([self.stop.asked]))
         if stop_now:
             raise KeyboardInterrupt
 
@@ -294,7 +315,8 @@ class Run:
             yield
         except KeyboardInterrupt:
             if s.step and s.step != self.saved_step:
-                self.save(s)
+                with self.stop:
+                    self.save(s)
             if not self.world.first:
                 sys.exit(1)
             program = "python" if self.world.size == 1 else "torchrun …"
@@ -315,7 +337,8 @@ def is_nan(value):
 class StopAtStepEnd:
     """Ctrl-C and SIGTERM wait for the end of the `with` block: `asked` is True from then on.
 
-    A second Ctrl-C ends the program at once, in the middle of a step, whose state is therefore not saved.
+    A second Ctrl-C ends the program at once, in the middle of a step, whose state is therefore not saved. (Not under
+    torchrun, which turns a Ctrl-C into a SIGTERM to its processes, and kills those that have not ended 30 s later.)
     """
 
     def __init__(self):
@@ -325,7 +348,8 @@ class StopAtStepEnd:
         if self.asked and number == signal.SIGINT:
             raise SystemExit("\nstopped inside a step: go on from the last checkpoint with --resume")
         if not self.asked and first_process():
-            print("\nstopping after this step; Ctrl-C to stop at once, back to the last checkpoint", file=sys.stderr)
+            at_once = "" if several_processes() else "; Ctrl-C to stop at once, back to the last checkpoint"
+            print(f"\nstopping after this step{at_once}", file=sys.stderr)
         self.asked = True
 
     def __enter__(self):
@@ -337,18 +361,14 @@ class StopAtStepEnd:
             signal.signal(number, handler)
 
 
-def first_process():
-    return os.environ.get("RANK", "0") == "0"
-
-
 @contextlib.contextmanager
 def refusals(program):
-    """What cannot work ends the program with one line, said by the first process; SIGTERM is a Ctrl-C from here on."""
+    """What cannot work ends the program with one line, from one process; SIGTERM is a Ctrl-C from here on."""
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         yield
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        sys.exit(f"{program}: {error}" if first_process() else 1)
+        end_with(program, error)
 
 
 @contextlib.contextmanager
@@ -356,9 +376,8 @@ def failures(program, run):
     """What goes wrong in training ends the program with one line that says why and what is left."""
     try:
         yield
-    except (OSError, FloatingPointError) as error:  # of all processes: the first one says it
-        last = last_checkpoint(run.folder)
-        sys.exit(f"{program}: {error}\nlast checkpoint: {last}" if run.world.first else 1)
+    except (OSError, FloatingPointError) as error:
+        end_with(program, f"{error}\nlast checkpoint: {last_checkpoint(run.folder)}")
     except RewardError as error:  # of this process alone
         sys.exit(f"{program}: rank {run.world.rank}: {error}\nlast checkpoint: {last_checkpoint(run.folder)}")
     except torch.OutOfMemoryError as error:

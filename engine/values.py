@@ -27,7 +27,7 @@ from engine.latex import FLIPPED, INFINITY, Node, has, minus, nodes_of, number, 
 PRECISION = 266  # bits of a float
 EQUAL = 166  # bits in which two equal floats agree
 NOISE = 232  # bits below its terms at which the rest of a sum is rounding
-WORK = 100_000  # steps of one verdict, a step being about a microsecond
+WORK = 100_000  # steps of one comparison, a step being about a microsecond
 BITS = 16_000  # of an exact number, numerator and denominator together: 3^{2023} has 3,207; a float takes over beyond
 ZERO = (fzero, fzero)  # as a pair
 NUDGE = mpf_shift(fone, -EQUAL)  # floor(3 - 10^-70) is 3, since such a difference is rounding

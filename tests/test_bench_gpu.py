@@ -8,6 +8,7 @@ import signal
 import pytest
 import torch
 from conftest import ROOT
+from processes import ForkedRun
 
 from bench import gpu
 from bench.gpu_reckoning import FULL, SMALL, likely_lengths, reckon, stop_share
@@ -17,9 +18,11 @@ from bench.gpu_reckoning import FULL, SMALL, likely_lengths, reckon, stop_share
 def dry_run(tmp_path_factory):
     """(lines printed, what the JSON file holds) of a dry run in which the spectra's window is too small to be taken.
 
-    Only two parts run in processes of their own, which take seconds to start: the first, and the one with threads.
+    Only two parts run in processes of their own, which take seconds to start: the first, and the one with threads. The
+    toy's three runs are forked.
     """
     folder = tmp_path_factory.mktemp("gpu")
+    forked = ForkedRun(folder)
     out, printed = folder / "gpu.json", io.StringIO()
     options = ["--small", "--spectra_window", "9", "--out", str(out)]
     run_part = gpu.run_part
@@ -33,9 +36,11 @@ def dry_run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         patch.setattr(gpu, "run_part", part)
+        patch.setattr(gpu, "subprocess", forked.module)
         patch.setattr(signal, "signal", lambda *args: None)
         patch.setattr(gpu.train, "generate", gpu.train.generate)  # the step replaces it, in a process that then ends
         gpu.main(options)
+    assert len(forked.commands) == 3
     return printed.getvalue().splitlines(), json.loads(out.read_text())
 
 

@@ -2,11 +2,11 @@ import json
 import os
 import random
 import shutil
-import subprocess
-import sys
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,10 +16,12 @@ import eval as evaluation  # `eval` is also a builtin
 from engine import stats
 from engine.config import parse_eval
 from engine.data import Problem
-from engine.evaluations import compare, read_samples, resolve_model, write_samples
+from engine.evaluations import Finished, compare, read_samples, resolve_model, write_samples
+from engine.models import weights_hash
 from engine.stats import summarise
 from rank import METRICS
 from eval import Protocol, batches, evaluate, main, sample_batch
+from processes import begin, ended, together
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOCOL = Protocol(template="plain", n=3, temperature=1.0, top_p=1.0, max_new_tokens=20, seed=0, batch=12, stride=4)
@@ -223,34 +225,73 @@ def test_several_sets_are_pooled_under_their_common_name(tmp_path, monkeypatch, 
 
 
 def test_kill_minus_nine_and_resume_end_in_the_samples_of_an_uninterrupted_run(tmp_path):
-    command = [sys.executable, str(ROOT / "eval.py"), "--bench", "toy", "--n", "2", "--limit", "12", "--batch", "16"]
-    subprocess.run([*command, "--out", "whole"], cwd=tmp_path, check=True, capture_output=True)
-    victim = subprocess.Popen([*command, "--out", "cut"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    options = "--bench toy --n 2 --limit 12 --batch 16 --out".split()
+    said = tmp_path / "said"
+    whole = begin("eval", *options, "whole", cwd=tmp_path, said=tmp_path / "whole.said")
+    victim = begin("eval", *options, "cut", cwd=tmp_path, said=said)
     part = tmp_path / "cut" / "samples.0.jsonl"
     while not (part.exists() and part.read_text().count("\n") >= 32):
         time.sleep(0.01)
-        assert victim.poll() is None
+        assert victim.is_alive(), said.read_text()
     victim.kill()
-    victim.wait()
+    assert ended(victim) == -signal.SIGKILL
     assert not (tmp_path / "cut" / "results.json").exists()
-    subprocess.run([*command, "--out", "cut", "--resume"], cwd=tmp_path, check=True, capture_output=True)
-    whole, cut = ((tmp_path / name / "samples.jsonl").read_text() for name in ("whole", "cut"))
-    assert whole == cut and whole.count("\n") == 8 * 12 * 2
+    assert ended(begin("eval", *options, "cut", "--resume", cwd=tmp_path, said=said)) == 0, said.read_text()
+    assert ended(whole) == 0
+    samples = [(tmp_path / name / "samples.jsonl").read_text() for name in ("whole", "cut")]
+    assert samples[0] == samples[1] and samples[0].count("\n") == 8 * 12 * 2
     results = [json.loads((tmp_path / name / "results.json").read_text())["benchmarks"] for name in ("whole", "cut")]
     assert results[0] == results[1]
 
 
+def main_in(folder, *argv):
+    os.chdir(folder)
+    main(argv)
+
+
 def test_two_processes_give_the_samples_of_one(tmp_path):
-    options = "--bench toy --samples 2 --limit 6 --batch 8".split()
-    one = [sys.executable, str(ROOT / "eval.py"), *options, "--out", "one"]
-    two = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29531"]
-    subprocess.run(one, cwd=tmp_path, check=True, capture_output=True)
-    subprocess.run(
-        [*two, str(ROOT / "eval.py"), *options, "--out", "two"], cwd=tmp_path, check=True, capture_output=True
-    )
+    options = "--bench toy --samples 2 --limit 6 --batch 8 --out".split()
+    for count, name in ((1, "one"), (2, "two")):
+        together(count, main_in, tmp_path, *options, name, log=tmp_path / f"{name}.said")
     for a, b in zip(*(read_samples(tmp_path / name / "samples.jsonl") for name in ("one", "two")), strict=True):
         ranks = [[r.pop(m) for m in METRICS] for r in (a, b)]
         assert a == b and ranks[0] == pytest.approx(ranks[1], rel=1e-5)  # float32 states: BLAS rounds by its threads
+
+
+def clocks_apart(folder, *argv):
+    evaluation.time = SimpleNamespace(time=time.time, strftime=lambda form: f"clock{os.environ['RANK']}")
+    main_in(folder, *argv)
+
+
+def test_two_processes_write_to_the_folder_that_the_first_one_names(tmp_path):
+    together(2, clocks_apart, tmp_path, *"--bench toy --samples 1 --limit 2".split(), log=tmp_path / "said")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["clock0-eval"]
+
+
+def test_only_the_file_of_this_process_is_mended(tmp_path):
+    for rank in (0, 1):
+        write_samples(tmp_path / f"samples.{rank}.jsonl", [record("a", rank, True)])
+        with open(tmp_path / f"samples.{rank}.jsonl", "a") as file:
+            file.write('{"torn')
+    finished = Finished(tmp_path, 0)
+    assert len(finished.found) == 2
+    torn = [(tmp_path / f"samples.{rank}.jsonl").read_text().endswith('{"torn') for rank in (0, 1)]
+    assert torn == [False, True]
+
+
+def test_the_hash_of_weights_shows_one_bit_and_the_order_and_no_number_of_threads(one_thread):
+    values = torch.randn(1000, 1000, generator=torch.Generator().manual_seed(0))
+    values[0, 0] = 1e-12
+    model = SimpleNamespace(state_dict=lambda: {"w": values})
+    before = weights_hash(model)
+    torch.set_num_threads(3)
+    assert weights_hash(model) == before
+    values[0, :2] = values[0, :2].flip(0)
+    swapped = weights_hash(model)
+    values[0, :2] = values[0, :2].flip(0)
+    assert weights_hash(model) == before != swapped
+    values[0, 0] = torch.nextafter(values[0, 0], torch.tensor(1.0))
+    assert weights_hash(model) not in (before, swapped)
 
 
 def test_samples_with_any_characters_come_back_from_their_file(tmp_path):

@@ -16,6 +16,7 @@ import torch
 import transformers
 from conftest import ROOT
 from plain_number import plain_number
+from processes import ForkedRun
 
 from toy import BASE
 from verifier import verify
@@ -68,7 +69,10 @@ def test_the_bonus_is_counted_by_verdict_and_length():
 @pytest.mark.parametrize("name, arm, reward", [
     ("sums", "length", "correct"), ("shown", "verl", "DIR/plain_number.py:plain_number")
 ])  # fmt: skip
-def test_one_run_of_the_study(name, arm, reward):
+def test_one_run_of_the_study(name, arm, reward, tmp_path, monkeypatch):
+    forked = ForkedRun(tmp_path)
+    if arm == "verl":  # the other one's program is not train.py
+        monkeypatch.setattr(ablation, "subprocess", forked.module)
     setting = language_model.setting(name, str(BASE))  # the toy's model does not know the letters: all rewards are 0
     small = {"train": f"{setting.train} --steps 2 --prompts 2 --group 2", "eval": f"{setting.eval} --limit 1"}
     record = ablation.one(setting, arm, 0, small)
@@ -77,6 +81,7 @@ def test_one_run_of_the_study(name, arm, reward):
     assert (record["curves"]["er"] == record["curves"]["length"]) == (arm == "length")
     assert f"--reward {reward} " in record["commands"][0]
     assert str(BASE) not in "".join(record["commands"])  # results name no folder of this machine
+    assert len(forked.commands) == (2 if arm == "verl" else 0)
 
 
 def record(reward, length, pass1):

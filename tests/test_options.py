@@ -101,6 +101,21 @@ def test_sampling_in_batches_gives_the_same_responses(monkeypatch):
     assert lines[0]["er"] == pytest.approx(lines[1]["er"], rel=1e-5)
 
 
+def test_an_evaluation_within_training_samples_no_more_at_a_time(tmp_path, monkeypatch):
+    (tmp_path / "own.jsonl").write_text('{"question": "2+3=?", "answer": "5"}\n' * 3)
+    sizes, original = [], train.evaluate
+
+    def noting(policy, tokenizer, problems, protocol, *rest, **options):
+        sizes.append(protocol.batch)
+        return original(policy, tokenizer, problems, protocol, *rest, **options)
+
+    monkeypatch.setattr(train, "evaluate", noting)
+    options = ["--prompts", "2", "--group", "2", "--max_new_tokens", "8", "--steps", "1", "--eval_n", "2"]
+    for more, out in ((["--sample_batch", "2"], "few"), ([], "all")):
+        train.main([*options, "--bench", str(tmp_path / "own.jsonl"), *more, "--out", str(tmp_path / out)])
+    assert sizes == [2, 2, 256, 256]  # before and after
+
+
 def test_rollouts_joined_below_each_other_score_as_they_were_sampled(policy, tokenizer):
     prompts = [tokenizer.encode(q) for q in ("1+2=?", "((7*5)-7)+8=?", "3*3=?")]
     seeds = [sample_seed(i, j) for i in range(3) for j in range(2)]

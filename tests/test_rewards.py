@@ -1,6 +1,7 @@
 """Rewards of the table and of one's own, the overlong penalty, and how they reach the log."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -47,6 +48,9 @@ def test_what_goes_wrong_in_a_reward_of_ones_own_names_function_row_and_response
     assert "\n" not in str(error.value)
     with pytest.raises(RewardError, match="own-7.*TypeError"):
         reward_of(lambda *_: None, "", "", problem)
+    for value in (math.nan, -math.inf, {"right": 1.0, "length": math.nan}):
+        with pytest.raises(RewardError, match="own-7.*finite"):
+            reward_of(lambda *_: value, "", "", problem)  # noqa: B023
     (tmp_path / "own.py").write_text("def broken(prompt, response, gold, row):\n    return 1 / 0\n")
     with pytest.raises(SystemExit, match="train.py: rank 0: reward broken on toy-.*ZeroDivisionError.*\nlast checkpoint: None"):
         train.main([*SMALL, "--reward", f"{tmp_path}/own.py:broken", "--out", str(tmp_path / "run")])

@@ -121,3 +121,20 @@ def test_a_ctrl_c_after_the_last_look_of_a_step_is_heard_at_the_end_of_the_next(
             with run.whole_step(s):
                 s.step += 1
     assert saved == [2]
+
+
+@pytest.mark.parametrize("size, others", [(1, []), (2, [False]), (2, [True])])
+def test_a_sigterm_in_an_evaluation_waits_for_its_end_on_several_processes(size, others):
+    asked = []
+    world = SimpleNamespace(size=size, gather=lambda items: asked.append(items) or [*items, *others])
+    run = SimpleNamespace(world=world, stop=runs.StopAtStepEnd())
+    ended = []
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as engine.runs.refusals
+    try:
+        with pytest.raises(KeyboardInterrupt), Run.whole_evaluation(run):
+            if others != [True]:  # else it is another process that was asked
+                signal.raise_signal(signal.SIGTERM)
+            ended.append(True)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert ended == ([True] if size > 1 else []) and asked == ([] if size == 1 else [[others != [True]]])

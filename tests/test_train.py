@@ -1,7 +1,6 @@
 import json
 import math
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from engine.runs import choose, read_metrics
 from engine.state import start
 from rollout import Policy, generate, score
 from train import train_step, update_policy
+from processes import begin, ended
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--prompts", "16", "--group", "8", "--max_new_tokens", "60", "--bench", "none"]
@@ -36,12 +36,6 @@ def weights(s):
 
 def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-
-
-def run_cli(*options, cwd=ROOT, **other):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *options], cwd=cwd, capture_output=True, text=True, **other
-    )
 
 
 def test_a_step_logs_what_the_design_names_and_its_seconds_add_up(state):
@@ -162,23 +156,24 @@ def test_truncated_responses_can_be_left_out_of_the_loss(state):
 
 def test_a_run_stopped_by_sigterm_and_resumed_ends_bit_identical(tmp_path):
     options = [*SMALL, "--steps", "6", "--eval_every", "2", "--save_every", "100"]
-    assert run_cli(*options, "--out", str(tmp_path / "whole")).returncode == 0
-    stopped = subprocess.Popen([sys.executable, str(ROOT / "train.py"), *options, "--out", str(tmp_path / "cut")],
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
-    log = tmp_path / "cut" / "metrics.jsonl"
+    whole, cut, said = tmp_path / "whole", tmp_path / "cut", tmp_path / "said"
+    untouched = begin("train", *options, "--out", whole, cwd=ROOT, said=tmp_path / "whole.said")
+    stopped = begin("train", *options, "--out", cut, cwd=ROOT, said=said)
+    log = cut / "metrics.jsonl"
     while not (log.exists() and log.read_text().count("\n") >= 2):
         time.sleep(0.02)
-        assert stopped.poll() is None
-    stopped.send_signal(signal.SIGTERM)
-    said = stopped.communicate(timeout=60)[1]
-    done = len(read_metrics(tmp_path / "cut"))
-    assert stopped.returncode == 1 and f"after step {done} of 6" in said and "--resume" in said
-    assert 2 <= done < 6 and (tmp_path / "cut" / f"checkpoint-{done}").exists()
-    resumed = run_cli("--out", str(tmp_path / "cut"), "--resume")  # options come from config.json
-    assert resumed.returncode == 0, resumed.stderr
-    one, other = (read_weights(tmp_path / name / "checkpoint-6") for name in ("whole", "cut"))
+        assert stopped.is_alive(), said.read_text()
+    stopped.terminate()  # SIGTERM
+    assert ended(stopped) == 1
+    done = len(read_metrics(cut))
+    assert f"after step {done} of 6" in said.read_text() and "--resume" in said.read_text()
+    assert 2 <= done < 6 and (cut / f"checkpoint-{done}").exists()
+    resumed = begin("train", "--out", cut, "--resume", cwd=ROOT, said=said)  # options come from config.json
+    assert ended(resumed) == 0, said.read_text()
+    assert ended(untouched) == 0
+    one, other = (read_weights(out / "checkpoint-6") for out in (whole, cut))
     assert equal(one, other)
-    assert read_metrics(tmp_path / "whole", times=False) == read_metrics(tmp_path / "cut", times=False)
+    assert read_metrics(whole, times=False) == read_metrics(cut, times=False)
 
 
 def test_resume_after_a_crash_drops_the_lines_past_the_checkpoint(tmp_path):
@@ -308,18 +303,21 @@ def test_resume_of_a_named_folder_that_holds_no_run_begins_one_and_says_so(tmp_p
     assert [line["step"] for line in read_metrics(tmp_path / "new")] == [1]
 
 
-def test_unknown_options_and_shapings_are_refused_and_the_choices_listed():
-    unknown, shaping = run_cli("--shapin", "verl"), run_cli("--shaping", "verll")
-    assert unknown.returncode == 2 and "--shapin" in unknown.stderr and "--mini_batches" in unknown.stderr
-    assert shaping.returncode == 2 and all(
-        mode in shaping.stderr for mode in ("verll", "shuffled", "entropy")
-    )
+@pytest.mark.parametrize("argv, named", [
+    (["--shapin", "verl"], ["--shapin", "--mini_batches"]), (["--shaping", "verll"], ["verll", "shuffled", "entropy"])
+])  # fmt: skip
+def test_unknown_options_and_shapings_are_refused_and_the_choices_listed(argv, named, capsys):
+    with pytest.raises(SystemExit) as end:
+        train.main(argv)
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and all(name in said for name in named)
 
 
 def test_a_jsonl_of_ones_own_trains_any_model_folder(tmp_path):
     rows = [{"question": f"{a}+{a}=?", "answer": str(2 * a)} for a in range(2, 12)]
     (tmp_path / "own.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     options = "--data own.jsonl --template plain --steps 1 --prompts 4 --max_new_tokens 30 --out run".split()
-    done = run_cli("--model", str(ROOT / "toy_base"), *options, cwd=tmp_path)
+    command = [sys.executable, str(ROOT / "train.py"), "--model", str(ROOT / "toy_base"), *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "config.json").read_text())["lr"] == 5e-7  # the paper's recipe
