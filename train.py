@@ -48,9 +48,9 @@ def train_step(s):
     """
     c, clock = s.config, runs.Clock()
 
-    # 1. Sample responses to the step's prompts. `numbers`: 0, 1, 2 .. on one process; of several, each takes its share.
-    numbers, problems, prompts = s.world.step_batch(s.problems, s.step, c.prompts, c.mini_batches, c.seed)
-    rollout = sample(s, numbers, prompts)  # B responses of at most T tokens
+    # 1. Sample responses to the step's prompts. `places`: which they are, of 0, 1, 2 ..; several processes share them.
+    places, problems, prompts = s.world.step_batch(s.problems, s.step, c.prompts, c.mini_batches, c.seed)
+    rollout = sample(s, places, prompts)  # B responses of at most T tokens
     clock.lap("rollout")
 
     # Measure the states, for part 3. With one CPU thread this begins now, on another core; else at pending.result().
@@ -68,7 +68,7 @@ def train_step(s):
     # 3. Shape the advantages.
     A = group_advantages(graded.rewards, c.group, c.scale_std)  # [B]
     metrics, trajectories = pending.result()  # {name: [B]}; mean states and prefix ranks, which are only logged
-    signal = metrics if c.shaping != "shuffled" else dealt_out(s, metrics, numbers)
+    signal = metrics if c.shaping != "shuffled" else dealt_out(s, metrics, places)
     shaped, bonus_stats = shape_advantages(
         A, signal, s.mu, c.kappa, c.gain, c.shaping, mask=rollout.mask, entropy=rollout.entropy
     )
@@ -90,16 +90,16 @@ def train_step(s):
     s.samples = few_samples(s.step, c.log_samples, graded, metrics, trajectories.curves, A, shaped, rollout.mask)
     described = describe(s.world, rollout, graded, c.group)
     bonuses = s.world.means(bonus_stats)
-    of_dataset = dataset_ranks(s.world, trajectories.mean_state, numbers)
+    of_dataset = dataset_ranks(s.world, trajectories.mean_state, places)
     line = runs.joined({"step": s.step}, described, bonuses, updated, means, undefined, of_dataset)
     clock.lap("other")
     return line | {"seconds": clock.seconds, "step_seconds": clock.total()}
 
 
-def sample(s, numbers, prompts):
+def sample(s, places, prompts):
     """A Rollout of `group` responses to each of the prompts, with the states that predicted each token."""
     c = s.config
-    seeds = [sample_seed(c.seed, s.step, number, j) for number in numbers for j in range(c.group)]
+    seeds = [sample_seed(c.seed, s.step, place, j) for place in places for j in range(c.group)]
     parts = []
     with parallel.unsharded(s.policy):
         for some, own_seeds in in_batches(prompts, seeds, c.sample_batch):
@@ -200,9 +200,9 @@ def train(s, run):
 # A first reader can skip the rest: a control, evaluation, and the command line.
 
 
-def dealt_out(s, metrics, numbers):
+def dealt_out(s, metrics, places):
     """The control `shuffled`: the metrics of the step's responses, dealt out among them at random."""
-    return s.world.deal_out(metrics, numbers, s.config.group, sample_seed(s.config.seed, s.step, "order"))
+    return s.world.deal_out(metrics, places, s.config.group, sample_seed(s.config.seed, s.step, "order"))
 
 
 def benchmark(s, run, samples):
@@ -210,7 +210,8 @@ def benchmark(s, run, samples):
     c = s.config
     if c.bench == "none" or s.step in run.evaluations(samples):
         return
-    protocol = Protocol.of(c, n=samples, top_p=1.0, batch=c.sample_batch or 256)
+    batch = c.sample_batch or 256  # responses at a time
+    protocol = Protocol.of(c, n=samples, top_p=1.0, batch=batch)
     line = {"step": s.step, "n": samples, "benchmarks": {}}
     with run.whole_evaluation(), parallel.unsharded(s.policy):
         for name, problems in load_benchmark(c.bench, c.bench_dir, own=own_fields(c)).items():

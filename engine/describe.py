@@ -61,10 +61,10 @@ def measure_trajectories(z, mask, c):
     return Trajectories(mean_states(z, mask), prefix_curves(z, mask, c.log_samples, c.stride, c.window))
 
 
-def dataset_ranks(world, mean_state, numbers):
+def dataset_ranks(world, mean_state, places):
     """{dataset_name: number} of the rank metrics of the whole step: the mean states of its responses as one trajectory.
 
-    mean_state [B, D] of all processes are put in the order of their prompts' numbers.
+    mean_state [B, D] of all processes are put in the order of their prompts' places in the step.
     """
-    dataset = dataset_metrics(world.by_prompt(mean_state, numbers))
+    dataset = dataset_metrics(world.by_prompt(mean_state, places))
     return {f"dataset_{name}": value.item() for name, value in dataset.items()}

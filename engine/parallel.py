@@ -112,17 +112,17 @@ class World:
             yield replace(parts[-1], learnt=torch.zeros_like(parts[-1].learnt))
 
     def step_batch(self, problems, step, prompts, mini_batches, seed):
-        """This process's share of a step's prompts, ordered by mini-batch: (numbers in the step, problems, prompts).
+        """This process's share of a step's prompts, ordered by mini-batch: (places in the step, problems, prompts).
 
         Three lists; problems: [(problem, its prompt)]. A mini-batch has the same prompts on any number of processes:
         each takes an equal share of each.
         """
         whole = batch_of(problems, step, prompts, seed)
-        numbers = self.own_prompts(prompts, mini_batches)
-        return numbers, [whole[number][0] for number in numbers], [whole[number][1] for number in numbers]
+        places = self.own_prompts(prompts, mini_batches)
+        return places, [whole[place][0] for place in places], [whole[place][1] for place in places]
 
     def own_prompts(self, prompts, mini_batches):
-        """Which of a step's prompts this process takes, by their numbers in the step: its share of each mini-batch.
+        """Which of a step's prompts this process takes, by their places in the step: its share of each mini-batch.
 
         >>> World(rank=1, size=2, device="cpu").own_prompts(8, 2)
         [2, 3, 6, 7]
@@ -131,25 +131,25 @@ class World:
         firsts = [(m * self.size + self.rank) * share for m in range(mini_batches)]
         return [first + i for first in firsts for i in range(share)]
 
-    def by_prompt(self, x, numbers):
-        """Rows [N, ...] of all processes in the order of their prompts' numbers, on every process; x [B, ...].
+    def by_prompt(self, x, places):
+        """Rows [N, ...] of all processes in the order of their prompts' places, on every process; x [B, ...].
 
-        numbers: see own_prompts. Each has as many rows as the others. So the result is that of a single process.
+        places: see own_prompts. Each has as many rows as the others. So the result is that of a single process.
         """
-        own = zip(numbers, x.cpu().chunk(len(numbers)))
+        own = zip(places, x.cpu().chunk(len(places)))
         everything = sorted(self.gather(list(own)), key=lambda item: item[0])
         return torch.cat([rows for _, rows in everything])
 
-    def deal_out(self, metrics, numbers, group, seed):
+    def deal_out(self, metrics, places, group, seed):
         """Metrics {name: [B]} dealt out anew among all responses of the step, by a permutation that `seed` decides.
 
-        numbers: of this process's prompts (own_prompts), with `group` responses to each.
+        places: of this process's prompts (own_prompts), with `group` responses to each.
         """
         own = torch.stack(list(metrics.values()), 1)  # [B, metrics]
-        everything = self.by_prompt(own, numbers)  # [responses of the step, metrics]
+        everything = self.by_prompt(own, places)  # [responses of the step, metrics]
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(everything), generator=generator)
-        mine = order.view(-1, group)[numbers].flatten()  # whose metrics each response of this process gets, [B]
+        mine = order.view(-1, group)[places].flatten()  # whose metrics each response of this process gets, [B]
         return dict(zip(metrics, everything[mine].T.to(self.device)))
 
     @contextlib.contextmanager

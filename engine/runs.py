@@ -174,7 +174,7 @@ class Run:
         self.saved_step = None
         self.bar = None
         self.stop = StopAtStepEnd()
-        self.numbers = Nowhere()
+        self.board = Nowhere()
         if config.tensorboard:
             summary_writer()  # a package that is missing is an error now
         options = " ".join(f"{name}={value}" for name, value in asdict(config).items() if value is not None)
@@ -197,7 +197,7 @@ class Run:
             raise OSError(f"--out {self.folder} is not there on ranks {lost}: give a folder that all machines see")
         self.world.say(f"log: {self.folder}/metrics.jsonl")
         if self.config.tensorboard and self.world.first:
-            self.numbers = TensorBoard(self.folder / "tensorboard")
+            self.board = TensorBoard(self.folder / "tensorboard")
         if self.checkpoint:
             self.saved_step = step
             self.world.say(f"going on from {self.checkpoint}")
@@ -207,7 +207,7 @@ class Run:
         line = {name: None if is_nan(value) else value for name, value in line.items()}
         if self.world.first:
             append_line(self.folder / "metrics.jsonl", line)
-            self.numbers.write(line, line["step"])
+            self.board.write(line, line["step"])
         reward, step, steps = f"{line['reward']:.3f}", line["step"], self.config.steps
         self.bar.set_postfix(reward=reward, refresh=False)
         every = max(1, steps // LINES)
@@ -227,7 +227,7 @@ class Run:
         if self.world.first:
             append_line(self.folder / "evaluations.jsonl", line)
             for name, summary in line["benchmarks"].items():
-                self.numbers.write({f"{name}/pass@1": summary["pass@1"]}, line["step"])
+                self.board.write({f"{name}/pass@1": summary["pass@1"]}, line["step"])
 
     def evaluations(self, samples):
         """{step: {benchmark: summary}} of the evaluations with so many samples per problem, the same on all processes.

@@ -110,7 +110,7 @@ def test_the_batch_of_a_step_is_that_of_all_processes_dealt_out_by_mini_batch():
 
 def test_other_responses_get_each_others_metrics_as_a_whole_and_every_one_is_dealt_out_once():
     metrics = {"er": torch.arange(8.0), "erv": 10 + torch.arange(8.0)}
-    dealt = World(0, 1, CPU).deal_out(metrics, numbers=[0, 1], group=4, seed=3)
+    dealt = World(0, 1, CPU).deal_out(metrics, places=[0, 1], group=4, seed=3)
     assert sorted(dealt["er"].tolist()) == metrics["er"].tolist() and dealt["er"].tolist() != metrics["er"].tolist()
     assert torch.equal(dealt["erv"], dealt["er"] + 10)  # a response's metrics stay together
 
