@@ -363,8 +363,7 @@ class StopAtStepEnd:
 
 @contextlib.contextmanager
 def refusals(program):
-    """What cannot work ends the program with one line, from one process; SIGTERM is a Ctrl-C from here on."""
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    """What cannot work ends the program with one line, from one process."""
     try:
         yield
     except (ValueError, OSError, ModuleNotFoundError) as error:
@@ -373,7 +372,12 @@ def refusals(program):
 
 @contextlib.contextmanager
 def failures(program, run):
-    """What goes wrong in training ends the program with one line that says why and what is left."""
+    """What goes wrong in training ends the program with one line that says why and what is left.
+
+    SIGTERM is a Ctrl-C in here, and not before: while processes wait for each other to start, Python hears no signal, and
+    torchrun would have to wait, and then to kill them.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         yield
     except (OSError, FloatingPointError) as error:

@@ -129,7 +129,7 @@ def test_a_sigterm_in_an_evaluation_waits_for_its_end_on_several_processes(size,
     world = SimpleNamespace(size=size, gather=lambda items: asked.append(items) or [*items, *others])
     run = SimpleNamespace(world=world, stop=runs.StopAtStepEnd())
     ended = []
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as engine.runs.refusals
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as engine.runs.failures
     try:
         with pytest.raises(KeyboardInterrupt), Run.whole_evaluation(run):
             if others != [True]:  # else it is another process that was asked
