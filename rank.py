@@ -120,7 +120,7 @@ def rank_metrics(hidden, mask, stride=40, window=None, method="auto"):
     """METRICS of every response: {name: [B] float64}, from hidden [B, T, D] floating and mask [B, T] bool.
 
     stride   s, states between prefixes
-    window   None: the whole response. W: ERV and ERA see the last W states (the release: 512); ERA needs W > 3 s
+    window   None: the whole response. W: ERV and ERA see the last W states (release: 512); they need W > 2 s, W > 3 s
     method   "exact"; "fast", to 1e-6; "auto", the cheaper of the two
 
     NaN or Inf in a response: its metrics are NaN, and a RuntimeWarning. ValueError: wrong shape or dtype, stride < 1,

@@ -62,7 +62,7 @@ def train_step(s):
     clock.lap("verify")
 
     # The loss will compare with the policy before the step's first update, and with the reference if there is one.
-    rollout.old_logprobs, rollout.ref_logprobs = other_logprobs(s, rollout)  # [B, T] or None
+    rollout.old_logprobs, rollout.ref_logprobs = other_logprobs(s, rollout)  # [B, T], or None if not needed
     clock.lap("score")
 
     # 3. Shape the advantages.

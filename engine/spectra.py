@@ -420,7 +420,7 @@ def prefix_spectra(hidden, mask, stride, window=None, method="auto", threads=Non
         longest = max(1, lengths[indices[0]])
         ranks = chunk_ranks(hidden, mask, chunk, longest, stride, window, method)
         whole[chunk], own, finite[chunk] = ranks
-        # The last block of a chunk may end within a stride: a prefix of nobody.
+        # The last block is the longest response as a whole; where that ends within a stride, it is no prefix.
         own = own[:, :K]
         prefixes[chunk, : own.shape[1]] = own
 
