@@ -166,7 +166,7 @@ def test_the_command_line_compares_two_folders(tmp_path, monkeypatch, capsys):
     a, b = evaluated(tmp_path / "a", [0.0] * 20), evaluated(tmp_path / "b", [1.0] * 20)
     main(["--compare", "a", "b"])
     assert capsys.readouterr().out == (
-        "s                   20 problems  difference +100.0 [+83.2, +100.0]  p = 0.0001\n"
+        "s                   20 problems  difference +100.0 [+66.3, +100.0]  p = 0.0001\n"
     )
 
 
