@@ -108,7 +108,7 @@ def draw(settings, out):
         for axes, curve in zip(row, ("reward", "length")):
             groups = {arm: [{"lines": steps(record, curve)} for record in own.values()] for arm, own in runs.items()}
             draw_curve(axes, groups, curve, shade=lambda arm: arm in ("none", "verl"), styles=styles)
-            axes.set_title(f"{name}: {curve}")
+            axes.set_title(f"{name}: {curve}, range of seeds")
             axes.set_xlabel("step")
         for axes, measure in zip(row[2:], ("area", "pass@1")):
             draw_differences(axes, differences(runs, measure_of(measure)), styles, named=measure == "area")
