@@ -22,7 +22,7 @@ Made by `python studies/language_model.py` with SmolLM2-135M-Instruct on sums an
 seeds with its 95% interval. Other rows: the arm minus `none` at the same seed, mean and 95% t interval over seeds; *
 where that excludes 0. area: mean training reward. area, pass@k and equal_groups in per cent; entropy in 1/1000 nat per
 token; ER, entropy, length (tokens) and equal_groups: last 5 training steps. An arm of fewer than three runs is in the
-other tables only.
+other tables only. The arm `length` has its tokens in the column er.
 """
 
 
