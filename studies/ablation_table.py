@@ -69,12 +69,15 @@ def interval(values):
 
 
 def differences(runs, value):
-    """{arm: (mean, low, high)} of value(record) minus that of `none` at the same seed; runs: {arm: {seed: record}}."""
+    """{arm: (mean, low, high)} of value(record) minus that of `none` at the same seed; runs: {arm: {seed: record}}.
+
+    An arm whose runs do not have the value (NaN) is left out.
+    """
     none = runs["none"]
     found = {}
     for arm, own in runs.items():
         d = [value(record) - value(none[seed]) for seed, record in own.items() if seed in none]
-        if arm != "none" and d:
+        if arm != "none" and d and not any(map(math.isnan, d)):
             found[arm] = interval(d)
     return found
 
@@ -89,8 +92,8 @@ def by_arm(kept):
 
 
 def measure_of(name):
-    """The function of a record that gives a measure, in the table's unit."""
-    return lambda record: SCALE.get(name, 1) * measures(record)[name]
+    """The function of a record that gives a measure, in the table's unit; NaN where the run does not have it."""
+    return lambda record: SCALE.get(name, 1) * measures(record).get(name, math.nan)
 
 
 def level_of(k, level):
@@ -116,6 +119,9 @@ def rows(runs, columns):
     for arm in found[0]:
         cells = []
         for f, column in zip(form, found):
+            if arm not in column:
+                cells.append("-")
+                continue
             mean, low, high = column[arm]
             excludes_0 = low > 0 or high < 0
             star = "*" if excludes_0 else ""

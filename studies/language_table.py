@@ -22,13 +22,15 @@ Made by `python studies/language_model.py` with SmolLM2-135M-Instruct on sums an
 seeds with its 95% interval. Other rows: the arm minus `none` at the same seed, mean and 95% t interval over seeds; *
 where that excludes 0. area: mean training reward. area, pass@k and equal_groups in per cent; entropy in 1/1000 nat per
 token; ER, entropy, length (tokens) and equal_groups: last 5 training steps. An arm of fewer than three runs is in the
-other tables only. The arm `length` has its tokens in the column er.
+other tables only.
 """
 
 
 def markdown(name, kept):
     """The tables of one setting."""
     runs = by_arm(kept)
+    if "length" in runs:
+        runs["length"] = {seed: without_er(record) for seed, record in runs["length"].items()}
     some = next(iter(runs["none"].values()))
     several = of_several_seeds(runs)
     lines, clear = rows(several, {measure: measure_of(measure) for measure in measures(some)})
@@ -40,6 +42,11 @@ def markdown(name, kept):
     text += ["Every run:", "", *every_run(runs, BARE.get(name)), ""]
     text += ["Where the bonus went:", "", *bonus_table(runs), ""]
     return "\n".join(text)
+
+
+def without_er(record):
+    """A run of `length`, whose curve er holds the tokens that length_bonus.py puts in the place of ER."""
+    return record | {"curves": {name: curve for name, curve in record["curves"].items() if name != "er"}}
 
 
 def of_several_seeds(runs):

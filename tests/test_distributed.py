@@ -54,14 +54,14 @@ def test_two_processes_sample_as_one_and_reach_the_same_weights_in_a_checkpoint_
     from transformers import AutoModelForCausalLM
 
     one, two = tmp_path / "one", tmp_path / "two"
-    options = [*SMALL, "--steps", "3", *options.split()]
+    options = [*SMALL, "--steps", "5", *options.split()]
     (whole,), parts = run(1, one, *options), run(2, two, *options)
     assert len(parts) == 2 and len(parts[0]) == len(parts[1]) == len(whole) // 2
     assert sorted(map(tuple, whole)) == sorted(tuple(pair) for part in parts for pair in part)
-    a, b = read_weights(one / "checkpoint-3"), read_weights(two / "checkpoint-3")
+    a, b = read_weights(one / "checkpoint-5"), read_weights(two / "checkpoint-5")
     torch.testing.assert_close(b, a, atol=1e-5, rtol=0)  # and the same names
     ids = torch.arange(12)[None]
-    loaded = (AutoModelForCausalLM.from_pretrained(out / "checkpoint-3") for out in (one, two))
+    loaded = (AutoModelForCausalLM.from_pretrained(out / "checkpoint-5") for out in (one, two))
     with torch.no_grad():
         torch.testing.assert_close(*(model(ids).logits for model in loaded), atol=1e-4, rtol=1e-4)
     for x, y in zip(read_metrics(one, times=False), read_metrics(two, times=False), strict=True):
@@ -102,12 +102,12 @@ def test_prompts_that_do_not_divide_among_processes_are_refused_once_whoever_com
 def test_a_reason_that_only_a_later_process_has_is_said_by_it(monkeypatch):
     waited = []
     monkeypatch.setattr(parallel.time, "sleep", waited.append)
-    before = signal.getsignal(signal.SIGTERM)
+    handled = []
+    monkeypatch.setattr(parallel.signal, "signal", lambda *args: handled.append(args))
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(SystemExit, match="^train.py: rank 1: process 1 of this machine has no GPU$"):
         parallel.end_with("train.py", OSError("process 1 of this machine has no GPU"))
-    signal.signal(signal.SIGTERM, before)
-    assert waited == [parallel.PRECEDENCE]
+    assert waited == [parallel.PRECEDENCE] and handled == [(signal.SIGTERM, signal.SIG_DFL)]
 
 
 def test_a_process_that_sees_other_data_stops_all_with_one_message(tmp_path):

@@ -100,6 +100,8 @@ def test_the_table_has_differences_collapsed_runs_and_the_bonus_beside_the_advan
     language_model.main(["--table", "--out", str(tmp_path)])
     text = (tmp_path / "language.md").read_text()
     assert "| length - none | +10.0 [+10.0, +10.0]* |" in text
+    (difference,) = [line.split(" | ") for line in text.splitlines() if line.startswith("| length - none |")]
+    assert difference[4] == "-"  # its curve er is no ER
     assert "| none | 50.0 | 50.0 | 50.0 | 3 of 3 |" in text and "| length | 60.0 | 60.0 | 60.0 | 0 of 3 |" in text
     assert "| length | right | 9 to 12 | 12 | 50% | 25% | 50.0% |" in text
     assert "erv - none" not in text and "| erv | 60.0 | 60.0 |  | 0 of 2 |" in text  # two runs make no interval
